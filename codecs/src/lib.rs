@@ -26,8 +26,9 @@
 
 pub mod error;
 pub mod event;
+pub mod outbound;
 pub mod types;
 pub mod wire;
 
 pub use error::DecodeError;
-pub use types::{Price, SessionId, Side, Symbol};
+pub use types::{Level, Price, SessionId, Side, Symbol};

@@ -79,6 +79,17 @@ impl Side {
     }
 }
 
+/// One price row of a book.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct Level {
+    /// The price.
+    pub px: Price,
+    /// The sum of the orders' shares; 0 = the level is gone.
+    pub size: u64,
+    /// How many orders; 0 where the venue doesn't tell (level venues).
+    pub count: u32,
+}
+
 /// ASCII text of at most `N` bytes, without the wire's padding.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Text<const N: usize> {
@@ -185,6 +196,9 @@ mod tests {
         assert_eq!(Symbol::from_padded(b"AAPL    ").to_string(), "AAPL");
         assert_eq!(Symbol::from_padded(b"BF.B\0\0\0\0").as_str(), Some("BF.B"));
         assert!(Symbol::from_padded(b"        ").is_empty());
-        assert_eq!(SessionId::from_number(u32::MAX).as_str(), Some("4294967295"));
+        assert_eq!(
+            SessionId::from_number(u32::MAX).as_str(),
+            Some("4294967295")
+        );
     }
 }
