@@ -77,6 +77,53 @@ pub enum StatusAction {
 }
 
 impl StatusAction {
+    /// Whether it says in which phase of trading something is; the others tell something beside it.
+    #[must_use]
+    pub const fn is_phase(self) -> bool {
+        matches!(
+            self,
+            Self::StartOfMessages
+                | Self::PreOpen
+                | Self::Quoting
+                | Self::Trading
+                | Self::Halt
+                | Self::Pause
+                | Self::OrderAcceptance
+                | Self::Close
+                | Self::PostClose
+                | Self::EndOfMessages
+        )
+    }
+
+    /// All, in the order of their numbers on subscribers' binary wire.
+    pub const ALL: [Self; 19] = [
+        Self::StartOfMessages,
+        Self::PreOpen,
+        Self::Quoting,
+        Self::Trading,
+        Self::Halt,
+        Self::Pause,
+        Self::OrderAcceptance,
+        Self::Close,
+        Self::PostClose,
+        Self::EndOfMessages,
+        Self::OperationalHalt,
+        Self::OperationalResume,
+        Self::ShortSaleRestriction,
+        Self::RetailInterest,
+        Self::MarketParticipant,
+        Self::CircuitBreaker,
+        Self::AuctionCollar,
+        Self::SecurityEvent,
+        Self::Other,
+    ];
+
+    /// By the name that subscribers see.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|action| action.name() == name)
+    }
+
     /// The name that subscribers see: snake case.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -119,6 +166,15 @@ pub enum TradeKind {
 }
 
 impl TradeKind {
+    /// All, in the order of their numbers on subscribers' binary wire.
+    pub const ALL: [Self; 4] = [Self::Displayed, Self::Hidden, Self::Cross, Self::Report];
+
+    /// By the name that subscribers see.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+
     /// The name that subscribers see: snake case.
     #[must_use]
     pub const fn name(self) -> &'static str {

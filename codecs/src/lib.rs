@@ -17,6 +17,7 @@
 //! | [`protocol`] | which of these a payload is |
 //! | [`event`] | the normalized model that every venue is mapped to |
 //! | [`outbound`] | what subscribers receive: JSON and FlatBuffers |
+//! | [`checksum`] | the checksum of a book that subscribers verify |
 //!
 //! Read in this order: [`types`], [`wire`], [`moldudp64`], [`itch50`], [`event`], [`outbound`].
 #![cfg_attr(
@@ -24,9 +25,22 @@
     deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)
 )]
 
+pub mod binaryfile;
+pub mod checksum;
+pub mod deep;
+pub mod deepplus;
 pub mod error;
 pub mod event;
+pub mod glimpse;
+pub mod iex;
+pub mod iextp;
+pub mod itch50;
+mod length_prefixed;
+pub mod moldudp64;
 pub mod outbound;
+pub mod protocol;
+pub mod soupbintcp;
+pub mod tops;
 pub mod types;
 pub mod wire;
 

@@ -30,9 +30,9 @@ impl Price {
 
 impl fmt::Display for Price {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const SCALE: u64 = Price::SCALE.unsigned_abs();
         let units = self.0.unsigned_abs();
-        let scale = Self::SCALE.unsigned_abs();
-        let (whole, mut fraction) = (units / scale, units % scale);
+        let (whole, mut fraction) = (units / SCALE, units % SCALE);
         if self.0 < 0 {
             f.write_str("-")?;
         }
@@ -40,10 +40,10 @@ impl fmt::Display for Price {
         if fraction == 0 {
             return Ok(());
         }
-        let mut width = 9;
+        let mut width = 9_usize;
         while fraction.is_multiple_of(10) {
             fraction /= 10;
-            width -= 1;
+            width = width.saturating_sub(1);
         }
         write!(f, ".{fraction:0width$}")
     }
@@ -116,6 +116,16 @@ impl<const N: usize> Text<N> {
     pub fn as_bytes(&self) -> &[u8] {
         let end = self.bytes.iter().position(|&b| b == 0).unwrap_or(N);
         self.bytes.get(..end).unwrap_or(&self.bytes)
+    }
+
+    /// Wire bytes again, padded on the right with spaces: [`Text::from_padded`] of them is this text.
+    #[must_use]
+    pub fn to_padded(&self) -> [u8; N] {
+        let mut wire = self.bytes;
+        for byte in wire.iter_mut().rev().take_while(|byte| **byte == 0) {
+            *byte = b' ';
+        }
+        wire
     }
 
     /// The text if it is valid UTF-8 (wire text is ASCII), else `None`.
@@ -196,6 +206,7 @@ mod tests {
         assert_eq!(Symbol::from_padded(b"AAPL    ").to_string(), "AAPL");
         assert_eq!(Symbol::from_padded(b"BF.B\0\0\0\0").as_str(), Some("BF.B"));
         assert!(Symbol::from_padded(b"        ").is_empty());
+        assert_eq!(&Text::<6>::from_padded(b" A\0B").to_padded(), b" A\0B  ");
         assert_eq!(
             SessionId::from_number(u32::MAX).as_str(),
             Some("4294967295")

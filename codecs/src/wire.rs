@@ -269,14 +269,15 @@ macro_rules! wire_struct {
     };
 }
 
-/// Declares the enum of all messages of a protocol, keyed by the type byte at offset 0.
+/// Declares the enum of all messages of a protocol, keyed by the type byte at offset 0 (or by one of
+/// several: `b'5' | b'8' => …`).
 ///
 /// `parse` accepts a message longer than its struct (a later version may have added fields at the
 /// end) and refuses a shorter one.
 macro_rules! wire_messages {
     (
         $(#[$meta:meta])*
-        $name:ident, $protocol:literal { $( $byte:literal => $variant:ident ),+ $(,)? }
+        $name:ident, $protocol:literal { $( $($byte:literal)|+ => $variant:ident ),+ $(,)? }
     ) => {
         $(#[$meta])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -290,7 +291,7 @@ macro_rules! wire_messages {
 
         impl<'a> $name<'a> {
             /// The type bytes of this protocol, in the order of the specification.
-            pub const TYPES: &'static [u8] = &[$($byte),+];
+            pub const TYPES: &'static [u8] = &[$($($byte),+),+];
 
             /// A typed view of one message, its type byte first.
             ///
@@ -306,7 +307,7 @@ macro_rules! wire_messages {
                 };
                 match message_type {
                     $(
-                        $byte => match <$variant as zerocopy::FromBytes>::ref_from_prefix(bytes) {
+                        $($byte)|+ => match <$variant as zerocopy::FromBytes>::ref_from_prefix(bytes) {
                             Ok((message, _)) => Ok(Self::$variant(message)),
                             Err(_) => Err($crate::DecodeError::Truncated {
                                 what: <$variant as $crate::wire::Fields>::NAME,
@@ -326,7 +327,7 @@ macro_rules! wire_messages {
             #[must_use]
             pub const fn length_of(message_type: u8) -> Option<usize> {
                 match message_type {
-                    $( $byte => Some(core::mem::size_of::<$variant>()), )+
+                    $( $($byte)|+ => Some(core::mem::size_of::<$variant>()), )+
                     _ => None,
                 }
             }

@@ -5,6 +5,7 @@
 
 pub mod fb;
 pub mod json;
+#[rustfmt::skip]
 #[allow(
     missing_docs,
     unsafe_code,
@@ -16,6 +17,9 @@ pub mod json;
     unreachable_pub
 )]
 mod market_generated;
+mod owned;
+
+pub use owned::{OwnedBody, OwnedMessage};
 
 use crate::event::{Definition, Imbalance, Status, Trade};
 use crate::types::{Level, Price, Side};
@@ -134,6 +138,22 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// All, in the order of their numbers on the binary wire.
+    pub const ALL: [Self; 6] = [
+        Self::Subscribe,
+        Self::Request,
+        Self::Gap,
+        Self::Slow,
+        Self::SessionStart,
+        Self::ResumeMiss,
+    ];
+
+    /// By its name on the wire.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|reason| reason.name() == name)
+    }
+
     /// The name on the wire.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -167,6 +187,17 @@ pub enum OrderAction {
 }
 
 impl OrderAction {
+    /// All, in the order of their numbers on the binary wire.
+    pub const ALL: [Self; 4] = [Self::Add, Self::Cancel, Self::Modify, Self::Fill];
+
+    /// By DBN's letter.
+    #[must_use]
+    pub fn from_letter(letter: char) -> Option<Self> {
+        Self::ALL
+            .into_iter()
+            .find(|action| action.letter() == letter)
+    }
+
     /// DBN's letter.
     #[must_use]
     pub const fn letter(self) -> char {
@@ -285,6 +316,25 @@ pub enum Body<'a> {
         /// How many.
         count: u64,
     },
+}
+
+impl Body<'_> {
+    /// The message's `type` on the wire.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Snapshot { .. } => "snapshot",
+            Self::Update { .. } => "update",
+            Self::OrderSnapshot { .. } => "orders_snapshot",
+            Self::Orders { .. } => "orders",
+            Self::Trade(_) => "trade",
+            Self::TradeBreak { .. } => "trade_break",
+            Self::Status(_) => "status",
+            Self::Imbalance(_) => "imbalance",
+            Self::Definition { .. } => "definition",
+            Self::Gap { .. } => "gap",
+        }
+    }
 }
 
 /// A data message.

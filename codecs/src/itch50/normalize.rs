@@ -1,0 +1,476 @@
+//! ITCH messages to events.
+
+use zerocopy::byteorder::big_endian::U16;
+use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
+
+use super::{
+    AddOrder, AddOrderWithMpid, BrokenTrade, CrossTrade, DirectListingWithCapitalRaise,
+    IpoQuotingPeriodUpdate, LuldAuctionCollar, MarketParticipantPosition, MwcbDeclineLevel,
+    MwcbStatus, Noii, OperationalHalt, OrderCancel, OrderDelete, OrderExecuted,
+    OrderExecutedWithPrice, OrderReplace, PROTOCOL, RegShoRestriction,
+    RetailPriceImprovementIndicator, StockDirectory, StockTradingAction, SystemEvent, Trade,
+};
+use crate::DecodeError;
+use crate::event::{
+    self, Definition, Event, Header, Imbalance, Origin, Sink, Status, StatusAction, TradeKind,
+};
+use crate::types::{Side, Text};
+use crate::wire::{BeTimestamp48, Char, Fields};
+
+/// Nanoseconds in an hour.
+const HOUR: u64 = 3_600_000_000_000;
+/// Nanoseconds in a day.
+const DAY: u64 = 24 * HOUR;
+
+/// Maps ITCH 5.0 to the normalized model.
+///
+/// | message | event |
+/// | --- | --- |
+/// | `A` `F` Add Order | `Add` |
+/// | `E` Order Executed | `Execute` at the order's own price, printable |
+/// | `C` Order Executed With Price | `Execute` with the price; printable as told |
+/// | `X` Order Cancel | `Cancel` |
+/// | `D` Order Delete | `Delete` |
+/// | `U` Order Replace | `Replace` |
+/// | `P` Trade | `Trade`, hidden; no side, see below |
+/// | `Q` Cross Trade | `Trade`, cross; conditions: the cross type; not printable if no share was matched |
+/// | `B` Broken Trade | `TradeBreak` |
+/// | `I` NOII | `Imbalance`; auction type: the cross type; a side only for `B` and `S` |
+/// | `R` Stock Directory | `Definition` |
+/// | `S` System Event | `Status` of the channel; code: the event code |
+/// | `H` Stock Trading Action | `Status` halt, pause, quoting, trading; code: the state; reason |
+/// | `Y` Reg SHO | `Status` short-sale restriction; code: the action |
+/// | `L` Market Participant Position | `Status` market participant; code: the state; reason: the MPID |
+/// | `V` MWCB Decline Level | `Status` circuit breaker; code `V` |
+/// | `W` MWCB Status | `Status` circuit breaker; code: the level |
+/// | `K` IPO Quoting Period Update | `Status` other; code: the qualifier |
+/// | `J` LULD Auction Collar | `Status` auction collar; code `J` |
+/// | `h` Operational Halt | `Status` operational halt or resume; code: the action; reason: the market |
+/// | `N` Retail Price Improvement | `Status` retail interest; code: the flag |
+/// | `O` Direct Listing with Capital Raise | `Status` other; code: the eligibility |
+///
+/// The side of `P` isn't told: "Effective 07/14/2014, this field will always be `B` regardless of the
+/// resting side" (1.5.1), so a `B` gives no side; an `S`, which only older recordings have, does.  An operational halt may concern another market than Nasdaq; its reason
+/// says which.
+///
+/// `instrument_id` is the channel's number and the stock locate.  A message about an order, a trade or a
+/// security with locate 0 is refused: 0 is for "messages which are not stock dependent" ("Architecture").
+///
+/// # Time
+///
+/// ITCH tells nanoseconds since midnight, Eastern time, and no day.  The day comes from the clock that
+/// stamped the packet: midnight is the whole hour (of UTC) that makes midnight + timestamp nearest to
+/// `ts_recv`.  That holds for any zone at whole hours from UTC, in summer and winter, as long as the
+/// clocks agree within 30 minutes *and the first message is current*: where a session begins with old
+/// messages (a GLIMPSE snapshot, a late retransmission), give the midnight by
+/// [`Normalizer::with_midnight`].  It is computed once in a session, and then kept.  Where neither is
+/// known (`ts_recv` is 0), `ts_event` is nanoseconds since midnight.
+#[derive(Debug, Clone)]
+pub struct Normalizer {
+    channel: u16,
+    midnight: Midnight,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Midnight {
+    /// Not known yet.
+    Unknown,
+    /// Found from a packet's stamp: good for the session.
+    Found(u64),
+    /// Given: good for ever.
+    Given(u64),
+}
+
+impl Normalizer {
+    /// A normalizer for one channel.
+    #[must_use]
+    pub const fn new(channel: u16) -> Self {
+        Self {
+            channel,
+            midnight: Midnight::Unknown,
+        }
+    }
+
+    /// Takes midnight (nanoseconds since the Unix epoch) as given, rather than from packets.
+    #[must_use]
+    pub const fn with_midnight(self, midnight: u64) -> Self {
+        Self {
+            midnight: Midnight::Given(midnight),
+            ..self
+        }
+    }
+
+    /// A session begins, perhaps of another day: midnight is found anew, unless it was given.
+    pub fn start_session(&mut self) {
+        if let Midnight::Found(_) = self.midnight {
+            self.midnight = Midnight::Unknown;
+        }
+    }
+
+    /// The midnight that timestamps count from, if it is known.
+    #[must_use]
+    pub const fn midnight(&self) -> Option<u64> {
+        match self.midnight {
+            Midnight::Unknown => None,
+            Midnight::Found(midnight) | Midnight::Given(midnight) => Some(midnight),
+        }
+    }
+
+    #[inline]
+    fn header(&mut self, locate: U16, timestamp: BeTimestamp48, origin: Origin) -> Header {
+        let since_midnight = timestamp.nanos();
+        let midnight = match self.midnight {
+            Midnight::Found(midnight) | Midnight::Given(midnight) => midnight,
+            Midnight::Unknown => self.find_midnight(since_midnight, origin.ts_recv),
+        };
+        Header {
+            instrument_id: (u32::from(self.channel) << 16) | u32::from(locate.get()),
+            sequence: origin.sequence,
+            ts_event: midnight.saturating_add(since_midnight),
+            ts_recv: origin.ts_recv,
+        }
+    }
+
+    /// Midnight by a packet's stamp; 0 if it can't be found.
+    #[cold]
+    fn find_midnight(&mut self, since_midnight: u64, ts_recv: u64) -> u64 {
+        // A time beyond the day is no time; it must not shift all others.
+        if ts_recv == 0 || since_midnight >= DAY {
+            return 0;
+        }
+        let nearest = ts_recv
+            .saturating_sub(since_midnight)
+            .saturating_add(HOUR / 2);
+        let midnight = (nearest / HOUR).saturating_mul(HOUR);
+        self.midnight = Midnight::Found(midnight);
+        midnight
+    }
+
+    /// All but the seven messages that make the book.
+    #[inline(never)]
+    fn other(
+        &mut self,
+        message_type: u8,
+        bytes: &[u8],
+        origin: Origin,
+    ) -> Result<(Header, Event), DecodeError> {
+        let (locate, timestamp, event) = match message_type {
+            b'P' => {
+                let m = view::<Trade>(bytes)?;
+                let trade = event::Trade {
+                    kind: TradeKind::Hidden,
+                    // Told as `B` whatever the side is: see the type's documentation.
+                    side: side_of(m.buy_sell_indicator).filter(|&side| side == Side::Ask),
+                    px: m.price.price(),
+                    size: u64::from(m.shares.get()),
+                    trade_id: m.match_number.get(),
+                    printable: true,
+                    conditions: 0,
+                };
+                (security(m.stock_locate)?, m.timestamp, Event::Trade(trade))
+            }
+            b'Q' => {
+                let m = view::<CrossTrade>(bytes)?;
+                let size = m.shares.get();
+                let trade = event::Trade {
+                    kind: TradeKind::Cross,
+                    side: None,
+                    px: m.cross_price.price(),
+                    size,
+                    trade_id: m.match_number.get(),
+                    printable: size != 0,
+                    conditions: m.cross_type.0,
+                };
+                (security(m.stock_locate)?, m.timestamp, Event::Trade(trade))
+            }
+            b'B' => {
+                let m = view::<BrokenTrade>(bytes)?;
+                let trade_break = Event::TradeBreak {
+                    trade_id: m.match_number.get(),
+                    px: None,
+                    size: 0,
+                };
+                (security(m.stock_locate)?, m.timestamp, trade_break)
+            }
+            b'I' => {
+                let m = view::<Noii>(bytes)?;
+                let imbalance = Imbalance {
+                    auction_type: m.cross_type.0,
+                    side: side_of(m.imbalance_direction),
+                    paired_size: m.paired_shares.get(),
+                    imbalance_size: m.imbalance_shares.get(),
+                    reference_px: m.current_reference_price.price(),
+                    near_px: m.near_price.price(),
+                    far_px: m.far_price.price(),
+                };
+                (
+                    security(m.stock_locate)?,
+                    m.timestamp,
+                    Event::Imbalance(imbalance),
+                )
+            }
+            b'R' => {
+                let m = view::<StockDirectory>(bytes)?;
+                let definition = Definition {
+                    symbol: m.stock.text(),
+                    round_lot_size: m.round_lot_size.get(),
+                    is_test: m.authenticity.0 == b'T',
+                    is_etp: m.etp_flag.0 == b'Y',
+                };
+                (
+                    security(m.stock_locate)?,
+                    m.timestamp,
+                    Event::Definition(definition),
+                )
+            }
+            b'S' => {
+                let m = view::<SystemEvent>(bytes)?;
+                let action = match m.event_code.0 {
+                    b'O' => StatusAction::StartOfMessages,
+                    b'S' => StatusAction::PreOpen,
+                    b'Q' => StatusAction::Trading,
+                    b'M' => StatusAction::Close,
+                    b'E' => StatusAction::PostClose,
+                    b'C' => StatusAction::EndOfMessages,
+                    _ => StatusAction::Other,
+                };
+                (
+                    m.stock_locate,
+                    m.timestamp,
+                    status(action, m.event_code, b""),
+                )
+            }
+            b'H' => {
+                let m = view::<StockTradingAction>(bytes)?;
+                let action = match m.trading_state.0 {
+                    b'H' => StatusAction::Halt,
+                    b'P' => StatusAction::Pause,
+                    b'Q' => StatusAction::Quoting,
+                    b'T' => StatusAction::Trading,
+                    _ => StatusAction::Other,
+                };
+                let event = status(action, m.trading_state, &m.reason.0);
+                (m.stock_locate, m.timestamp, event)
+            }
+            b'Y' => {
+                let m = view::<RegShoRestriction>(bytes)?;
+                let event = status(StatusAction::ShortSaleRestriction, m.reg_sho_action, b"");
+                (m.locate_code, m.timestamp, event)
+            }
+            b'L' => {
+                let m = view::<MarketParticipantPosition>(bytes)?;
+                let event = status(
+                    StatusAction::MarketParticipant,
+                    m.market_participant_state,
+                    &m.mpid.0,
+                );
+                (m.stock_locate, m.timestamp, event)
+            }
+            b'V' => {
+                let m = view::<MwcbDeclineLevel>(bytes)?;
+                let event = status(StatusAction::CircuitBreaker, m.message_type, b"");
+                (m.stock_locate, m.timestamp, event)
+            }
+            b'W' => {
+                let m = view::<MwcbStatus>(bytes)?;
+                let event = status(StatusAction::CircuitBreaker, m.breached_level, b"");
+                (m.stock_locate, m.timestamp, event)
+            }
+            b'K' => {
+                let m = view::<IpoQuotingPeriodUpdate>(bytes)?;
+                let event = status(StatusAction::Other, m.ipo_quotation_release_qualifier, b"");
+                (m.stock_locate, m.timestamp, event)
+            }
+            b'J' => {
+                let m = view::<LuldAuctionCollar>(bytes)?;
+                let event = status(StatusAction::AuctionCollar, m.message_type, b"");
+                (m.stock_locate, m.timestamp, event)
+            }
+            b'h' => {
+                let m = view::<OperationalHalt>(bytes)?;
+                let action = match m.operational_halt_action.0 {
+                    b'H' => StatusAction::OperationalHalt,
+                    b'T' => StatusAction::OperationalResume,
+                    _ => StatusAction::Other,
+                };
+                let event = status(action, m.operational_halt_action, &[m.market_code.0]);
+                (m.stock_locate, m.timestamp, event)
+            }
+            b'N' => {
+                let m = view::<RetailPriceImprovementIndicator>(bytes)?;
+                let event = status(StatusAction::RetailInterest, m.interest_flag, b"");
+                (m.stock_locate, m.timestamp, event)
+            }
+            b'O' => {
+                let m = view::<DirectListingWithCapitalRaise>(bytes)?;
+                let event = status(StatusAction::Other, m.open_eligibility_status, b"");
+                (m.stock_locate, m.timestamp, event)
+            }
+            message_type => {
+                return Err(DecodeError::UnknownType {
+                    protocol: PROTOCOL,
+                    message_type,
+                });
+            }
+        };
+        Ok((self.header(locate, timestamp, origin), event))
+    }
+}
+
+impl event::Normalizer for Normalizer {
+    /// Maps one message by the table above.
+    ///
+    /// # Errors
+    ///
+    /// - [`DecodeError::EmptyBlock`], [`DecodeError::Truncated`], [`DecodeError::UnknownType`] as
+    ///   [`Message::parse`](super::Message::parse);
+    /// - [`DecodeError::BadValue`] if an added order is neither bought nor sold, or if a message about
+    ///   an order, a trade or a security has stock locate 0.
+    #[inline]
+    fn message<S: Sink>(
+        &mut self,
+        bytes: &[u8],
+        origin: Origin,
+        sink: &mut S,
+    ) -> Result<(), DecodeError> {
+        let Some(&message_type) = bytes.first() else {
+            return Err(DecodeError::EmptyBlock);
+        };
+        // The messages that make the book first; they are nearly all of a day.
+        let (locate, timestamp, event) = match message_type {
+            b'A' => {
+                let m = view::<AddOrder>(bytes)?;
+                let add = Event::Add {
+                    order_id: m.order_reference_number.get(),
+                    side: side(m.buy_sell_indicator)?,
+                    px: m.price.price(),
+                    size: m.shares.get(),
+                };
+                (m.stock_locate, m.timestamp, add)
+            }
+            b'D' => {
+                let m = view::<OrderDelete>(bytes)?;
+                let delete = Event::Delete {
+                    order_id: m.order_reference_number.get(),
+                };
+                (m.stock_locate, m.timestamp, delete)
+            }
+            b'U' => {
+                let m = view::<OrderReplace>(bytes)?;
+                let replace = Event::Replace {
+                    order_id: m.original_order_reference_number.get(),
+                    new_order_id: m.new_order_reference_number.get(),
+                    px: m.price.price(),
+                    size: m.shares.get(),
+                };
+                (m.stock_locate, m.timestamp, replace)
+            }
+            b'E' => {
+                let m = view::<OrderExecuted>(bytes)?;
+                let execute = Event::Execute {
+                    order_id: m.order_reference_number.get(),
+                    size: m.executed_shares.get(),
+                    px: None,
+                    trade_id: m.match_number.get(),
+                    printable: true,
+                    conditions: 0,
+                };
+                (m.stock_locate, m.timestamp, execute)
+            }
+            b'X' => {
+                let m = view::<OrderCancel>(bytes)?;
+                let cancel = Event::Cancel {
+                    order_id: m.order_reference_number.get(),
+                    size: m.canceled_shares.get(),
+                };
+                (m.stock_locate, m.timestamp, cancel)
+            }
+            b'F' => {
+                let m = view::<AddOrderWithMpid>(bytes)?;
+                let add = Event::Add {
+                    order_id: m.order_reference_number.get(),
+                    side: side(m.buy_sell_indicator)?,
+                    px: m.price.price(),
+                    size: m.shares.get(),
+                };
+                (m.stock_locate, m.timestamp, add)
+            }
+            b'C' => {
+                let m = view::<OrderExecutedWithPrice>(bytes)?;
+                let execute = Event::Execute {
+                    order_id: m.order_reference_number.get(),
+                    size: m.executed_shares.get(),
+                    px: Some(m.execution_price.price()),
+                    trade_id: m.match_number.get(),
+                    // Anything but `Y` is kept out of the volume; the shares are gone either way.
+                    printable: m.printable.0 == b'Y',
+                    conditions: 0,
+                };
+                (m.stock_locate, m.timestamp, execute)
+            }
+            message_type => {
+                let (header, event) = self.other(message_type, bytes, origin)?;
+                sink.event(&header, &event);
+                return Ok(());
+            }
+        };
+        let header = self.header(security(locate)?, timestamp, origin);
+        sink.event(&header, &event);
+        Ok(())
+    }
+}
+
+/// A typed view of a message whose type byte was looked at.
+#[inline]
+fn view<T>(bytes: &[u8]) -> Result<&T, DecodeError>
+where
+    T: FromBytes + KnownLayout + Immutable + Unaligned + Fields,
+{
+    match T::ref_from_prefix(bytes) {
+        Ok((message, _)) => Ok(message),
+        Err(_) => Err(DecodeError::Truncated {
+            what: T::NAME,
+            need: size_of::<T>(),
+            have: bytes.len(),
+        }),
+    }
+}
+
+/// The locate of a message that must concern a security.
+#[inline]
+fn security(locate: U16) -> Result<U16, DecodeError> {
+    if locate == U16::ZERO {
+        return Err(DecodeError::BadValue {
+            field: "stock_locate",
+            value: 0,
+        });
+    }
+    Ok(locate)
+}
+
+/// The side of an order.
+#[inline]
+fn side(indicator: Char) -> Result<Side, DecodeError> {
+    side_of(indicator).ok_or(DecodeError::BadValue {
+        field: "buy_sell_indicator",
+        value: u64::from(indicator.0),
+    })
+}
+
+/// A side, where one is told.
+#[inline]
+fn side_of(indicator: Char) -> Option<Side> {
+    match indicator.0 {
+        b'B' => Some(Side::Bid),
+        b'S' => Some(Side::Ask),
+        _ => None,
+    }
+}
+
+fn status(action: StatusAction, code: Char, reason: &[u8]) -> Event {
+    Event::Status(Status {
+        action,
+        code: code.0,
+        reason: Text::from_padded(reason),
+    })
+}
