@@ -1,0 +1,44 @@
+//! What bounds the memory and the work of a channel's books, each with its reason.
+
+/// Instruments of a channel: the numbers are 16 bits wide, and 0 is the channel itself.
+pub const INSTRUMENTS_MAX: usize = 1 << 16;
+
+/// Levels of a side that go into a checksum: `docs/protocol.md`, "Checksum".
+pub const CHECKSUM_LEVELS_MAX: usize = 10;
+
+/// The limits of one channel's books.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Live orders.
+    ///
+    /// A busy day of the largest equities venue has a few million at once.  64 Mi of them take some
+    /// 3 GB: a feed that adds more without ever deleting is broken, and shall not take the machine
+    /// with it.
+    pub orders_max: usize,
+    /// Levels of all books of a channel together, in books by price.
+    ///
+    /// (In books by order a level has an order, so `orders_max` bounds them.)  16 Mi of 32 bytes are
+    /// 512 MB.
+    pub levels_max: usize,
+    /// Levels of one side of one book.
+    ///
+    /// A side is a sorted array, so a new level moves those that are better: here at most 8 MiB.
+    /// Twice what the deepest of our stress tests needs (100,000), a hundred times what is seen.
+    pub side_levels_max: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            orders_max: 1 << 26,
+            levels_max: 1 << 24,
+            side_levels_max: 1 << 18,
+        }
+    }
+}
+
+const _: () = assert!(CHECKSUM_LEVELS_MAX < 1 << 18);
+
+/// Snapshots that a reactor may have asked for and not got: more instruments than one subscription names
+/// at once are asked for in turns.
+pub const SNAPSHOT_REQUESTS_MAX: usize = 4_096;

@@ -1,0 +1,965 @@
+//! One channel's market: events in, books kept, updates out.
+//!
+//! [`Market::apply`] is the one way in.  It decides what is plausible: an event that doesn't fit its book is
+//! counted by exactly one counter, told by a `Stale` update, and never repaired by a guess.  Whatever the
+//! events are, there is no panic, and no work beyond what the event itself costs.
+//!
+//! It doesn't know about gaps: who arbitrates the lines says so with [`Market::set_stale`] and
+//! [`Market::set_live`], and sends a `Clear` where a snapshot starts the books anew.
+
+use tickcast_codecs::event::{Definition, Event, Header, Status, Trade, TradeKind};
+use tickcast_codecs::types::{Price, Side, Text};
+
+use crate::books::{Book, LevelBooks, Modified, OrderBooks, Reduced, Touched, local};
+use crate::error::{BookError, Fault};
+use crate::integrity::{BookState, Counters, Integrity};
+use crate::level::{BookKind, Level, Order};
+use crate::limits::{INSTRUMENTS_MAX, Limits};
+use crate::snapshot::BookSnapshot;
+use crate::update::{OrderAction, Update, UpdateKind, UpdateSink, flags, order_update};
+
+/// A venue's market identifier code (ISO 10383): `XNAS`, `IEXG`.
+pub type Mic = Text<4>;
+
+/// What became of an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Applied {
+    /// The event's instrument.
+    pub instrument_id: u32,
+    /// Whether a book accepted it.  Also true if the book is the same after: a level set to its own size.
+    pub book_changed: bool,
+    /// What was wrong with it.  With `book_changed` it was applied all the same.
+    pub fault: Option<BookError>,
+    /// Whether it is the message that made the book crossed.
+    pub crossed: bool,
+}
+
+/// What is known of one instrument beside its book.
+#[derive(Debug, Clone, Copy, Default)]
+struct Instrument {
+    definition: Option<Definition>,
+    status: Option<Status>,
+    book_sequence: u64,
+    first_fault: Option<BookError>,
+    crossed_at: Option<u64>,
+}
+
+/// All books of one channel of one venue.
+#[derive(Debug, Clone)]
+pub struct Market {
+    venue: Mic,
+    channel: u16,
+    /// Not known before the first book event.
+    kind: Option<BookKind>,
+    orders: OrderBooks,
+    levels: LevelBooks,
+    /// By number within the channel; number 0 is the channel itself.
+    instruments: Vec<Instrument>,
+    /// Whether a gap is open.
+    stale: bool,
+    /// The header of the last event applied.
+    last: Header,
+    counters: Counters,
+}
+
+/// Puts one event's updates out.
+struct Tell<'a, U> {
+    out: &'a mut U,
+    header: Header,
+    flags: u8,
+    /// [`flags::LAST`], or 0 while the venue says that the book isn't consistent.
+    last: u8,
+}
+
+impl<U: UpdateSink> Tell<'_, U> {
+    #[inline]
+    fn with(&mut self, kind: UpdateKind, more: u8) {
+        self.out.update(&Update {
+            header: self.header,
+            flags: self.flags | more,
+            kind,
+        });
+    }
+
+    /// Others follow.
+    #[inline]
+    fn more(&mut self, kind: UpdateKind) {
+        self.with(kind, 0);
+    }
+
+    /// The last one.
+    #[inline]
+    fn last(&mut self, kind: UpdateKind) {
+        self.with(kind, self.last);
+    }
+}
+
+#[inline]
+fn order(action: OrderAction, order: Order, size: u32) -> UpdateKind {
+    UpdateKind::Order(order_update(action, order, size))
+}
+
+#[inline]
+fn level(side: Side, touched: Touched) -> UpdateKind {
+    UpdateKind::Level {
+        side,
+        level: touched.level,
+    }
+}
+
+fn gone(side: Side, px: Price) -> UpdateKind {
+    UpdateKind::Level {
+        side,
+        level: Level {
+            px,
+            ..Level::default()
+        },
+    }
+}
+
+impl Market {
+    /// An empty market.  `channel` is the upper half of the `instrument_id` of all its events.
+    #[must_use]
+    pub fn new(venue: Mic, channel: u16, limits: &Limits) -> Self {
+        Self {
+            venue,
+            channel,
+            kind: None,
+            orders: OrderBooks::new(limits),
+            levels: LevelBooks::new(limits),
+            instruments: Vec::new(),
+            stale: false,
+            last: Header::default(),
+            counters: Counters::default(),
+        }
+    }
+
+    /// Makes room for so many live orders, and for the numbers up to `instruments`.
+    pub fn reserve(&mut self, orders: usize, instruments: usize) {
+        let instruments = instruments.min(INSTRUMENTS_MAX);
+        self.orders.reserve(orders, instruments);
+        self.levels.reserve(instruments);
+        if instruments > self.instruments.len() {
+            self.instruments.resize(instruments, Instrument::default());
+        }
+    }
+
+    /// The venue.
+    #[must_use]
+    pub fn venue(&self) -> Mic {
+        self.venue
+    }
+
+    /// The channel's number.
+    #[must_use]
+    pub fn channel(&self) -> u16 {
+        self.channel
+    }
+
+    /// How the books are kept; not known before the first book event.
+    #[must_use]
+    pub fn kind(&self) -> Option<BookKind> {
+        self.kind
+    }
+
+    /// One book; empty if nothing is known of it, or if it isn't of this channel.
+    #[inline]
+    #[must_use]
+    pub fn book(&self, instrument_id: u32) -> Book<'_> {
+        // Number 0 never has a book.
+        let instrument_id = if self.is_own(instrument_id) {
+            instrument_id
+        } else {
+            0
+        };
+        match self.kind {
+            Some(BookKind::ByPrice) => self.levels.book(instrument_id),
+            _ => self.orders.book(instrument_id),
+        }
+    }
+
+    /// Whether the book can be trusted.  Of number 0: whether the channel has no open gap.
+    #[must_use]
+    pub fn state(&self, instrument_id: u32) -> BookState {
+        let faulty = self
+            .instrument(instrument_id)
+            .is_some_and(|instrument| instrument.first_fault.is_some());
+        if self.stale || faulty {
+            BookState::Stale
+        } else {
+            BookState::Live
+        }
+    }
+
+    /// What is known of the book's trustworthiness.
+    #[must_use]
+    pub fn integrity(&self, instrument_id: u32) -> Integrity {
+        let known = self.instrument(instrument_id);
+        Integrity {
+            state: self.state(instrument_id),
+            first_fault: known.and_then(|instrument| instrument.first_fault),
+            crossed_at: known.and_then(|instrument| instrument.crossed_at),
+        }
+    }
+
+    /// What the venue told of the instrument.
+    #[must_use]
+    pub fn definition(&self, instrument_id: u32) -> Option<&Definition> {
+        self.instrument(instrument_id)?.definition.as_ref()
+    }
+
+    /// The last status that says in which phase of trading the instrument is, or the channel (number 0).
+    ///
+    /// Statuses of other kinds (short-sale restrictions, circuit breaker levels, …) don't replace it.
+    #[must_use]
+    pub fn status(&self, instrument_id: u32) -> Option<&Status> {
+        self.instrument(instrument_id)?.status.as_ref()
+    }
+
+    /// How many messages changed this book so far.
+    #[must_use]
+    pub fn book_sequence(&self, instrument_id: u32) -> u64 {
+        self.instrument(instrument_id)
+            .map_or(0, |instrument| instrument.book_sequence)
+    }
+
+    /// All instruments that have a definition, by number.
+    pub fn instruments(&self) -> impl Iterator<Item = (u32, &Definition)> {
+        (0..).zip(&self.instruments).filter_map(|(number, known)| {
+            let definition = known.definition.as_ref()?;
+            Some((u32::from(self.channel) << 16 | number, definition))
+        })
+    }
+
+    /// The header of the last event that was applied.
+    #[must_use]
+    pub fn last(&self) -> &Header {
+        &self.last
+    }
+
+    /// What has been counted.
+    #[must_use]
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// Live orders of all books.
+    #[must_use]
+    pub fn order_count(&self) -> usize {
+        self.orders.order_count()
+    }
+
+    /// The best levels of a book, as of the last event that was applied.
+    #[must_use]
+    pub fn book_snapshot(&self, instrument_id: u32, depth: usize) -> BookSnapshot {
+        let book = self.book(instrument_id);
+        BookSnapshot {
+            instrument_id,
+            sequence: self.last.sequence,
+            book_sequence: self.book_sequence(instrument_id),
+            ts_event: self.last.ts_event,
+            state: self.state(instrument_id),
+            bids: book.bids().take(depth).collect(),
+            asks: book.asks().take(depth).collect(),
+        }
+    }
+
+    /// Tells a whole book as updates, as of the last event that was applied: `SnapshotBegin`; then what is
+    /// known of definition and status, and `Stale` if it is; then each level, or each order in queue
+    /// order, bids before asks and the best first; then `SnapshotEnd`, which alone carries `LAST`.
+    ///
+    /// Gives false, and tells nothing, if orders are wanted of books that are kept by price, or if the
+    /// instrument isn't one of this channel.
+    pub fn snapshot<U: UpdateSink>(&self, instrument_id: u32, what: BookKind, out: &mut U) -> bool {
+        if (what == BookKind::ByOrder && self.kind == Some(BookKind::ByPrice))
+            || !self.is_own(instrument_id)
+            || local(instrument_id) == 0
+        {
+            return false;
+        }
+        let state = self.state(instrument_id);
+        let mut tell = Tell {
+            out,
+            header: Header {
+                instrument_id,
+                ..self.last
+            },
+            flags: flags::SNAPSHOT | bad(state),
+            last: flags::LAST,
+        };
+        tell.more(UpdateKind::SnapshotBegin);
+        if let Some(definition) = self.definition(instrument_id) {
+            tell.more(UpdateKind::Definition(*definition));
+        }
+        if let Some(status) = self.status(instrument_id) {
+            tell.more(UpdateKind::Status(*status));
+        }
+        if state == BookState::Stale {
+            tell.more(UpdateKind::Stale);
+        }
+        let book = self.book(instrument_id);
+        for side in [Side::Bid, Side::Ask] {
+            match what {
+                BookKind::ByPrice => {
+                    for level in book.levels(side) {
+                        tell.more(UpdateKind::Level { side, level });
+                    }
+                }
+                BookKind::ByOrder => {
+                    for resting in book.orders(side) {
+                        tell.more(order(OrderAction::Add, resting, resting.size));
+                    }
+                }
+            }
+        }
+        tell.last(UpdateKind::SnapshotEnd);
+        true
+    }
+
+    /// A gap was declared: no book of the channel can be trusted until [`set_live`](Self::set_live).
+    ///
+    /// Of the header only sequence and times count.
+    pub fn set_stale<U: UpdateSink>(&mut self, header: &Header, out: &mut U) {
+        if !self.stale {
+            self.counters.gaps += 1;
+        }
+        self.stale = true;
+        self.tell_channel(header, UpdateKind::Stale, out);
+    }
+
+    /// The gap is repaired.  Books with a fault of their own stay stale.
+    ///
+    /// Of the header only sequence and times count.
+    pub fn set_live<U: UpdateSink>(&mut self, header: &Header, out: &mut U) {
+        self.stale = false;
+        self.tell_channel(header, UpdateKind::Live, out);
+    }
+
+    fn tell_channel<U: UpdateSink>(&self, header: &Header, kind: UpdateKind, out: &mut U) {
+        let header = Header {
+            instrument_id: u32::from(self.channel) << 16,
+            ..*header
+        };
+        out.update(&Update {
+            header,
+            flags: flags::LAST | bad(self.state(header.instrument_id)),
+            kind,
+        });
+    }
+
+    /// Applies one event, and tells what changed.
+    #[inline]
+    pub fn apply<U: UpdateSink>(&mut self, header: &Header, event: &Event, out: &mut U) -> Applied {
+        self.counters.events += 1;
+        let number = local(header.instrument_id);
+        if !self.is_own(header.instrument_id) || (number == 0 && needs_instrument(event)) {
+            return self.refuse(header, Fault::BadInstrument, flags::LAST, out);
+        }
+        self.last = *header;
+        match *event {
+            Event::Add {
+                order_id,
+                side,
+                px,
+                size,
+            } => {
+                let new = Order {
+                    order_id,
+                    side,
+                    px,
+                    size,
+                };
+                self.add(header, new, out)
+            }
+            Event::Execute {
+                order_id,
+                size,
+                px,
+                trade_id,
+                printable,
+                conditions,
+            } => {
+                let trade = Trade {
+                    kind: TradeKind::Displayed,
+                    side: None,
+                    px: px.unwrap_or_default(),
+                    size: u64::from(size),
+                    trade_id,
+                    printable,
+                    conditions,
+                };
+                self.execute(header, order_id, size, px, trade, out)
+            }
+            Event::Cancel { order_id, size } => self.cancel(header, order_id, Some(size), out),
+            Event::Delete { order_id } => self.cancel(header, order_id, None, out),
+            Event::Replace {
+                order_id,
+                new_order_id,
+                px,
+                size,
+            } => self.replace(header, order_id, new_order_id, px, size, out),
+            Event::Modify {
+                order_id,
+                px,
+                size,
+                keeps_priority,
+            } => self.modify(header, order_id, px, size, keeps_priority, out),
+            Event::LevelSet {
+                side,
+                px,
+                size,
+                complete,
+            } => {
+                let new = Level {
+                    px,
+                    size: u64::from(size),
+                    count: 0,
+                };
+                self.set_level(header, side, new, complete, out)
+            }
+            Event::Quote {
+                bid_px,
+                bid_size,
+                ask_px,
+                ask_size,
+            } => {
+                let quoted = |px, size| Level {
+                    px,
+                    size: u64::from(size),
+                    count: 0,
+                };
+                let (bid, ask) = (quoted(bid_px, bid_size), quoted(ask_px, ask_size));
+                self.quote(header, bid, ask, out)
+            }
+            Event::Trade(trade) => self.pass(header, UpdateKind::Trade(trade), out),
+            Event::TradeBreak { trade_id, px, size } => {
+                self.pass(header, UpdateKind::TradeBreak { trade_id, px, size }, out)
+            }
+            Event::Status(status) => {
+                if status.action.is_phase() {
+                    self.instrument_mut(number).status = Some(status);
+                }
+                self.pass(header, UpdateKind::Status(status), out)
+            }
+            Event::Imbalance(imbalance) => self.pass(header, UpdateKind::Imbalance(imbalance), out),
+            Event::Definition(definition) => {
+                self.instrument_mut(number).definition = Some(definition);
+                self.pass(header, UpdateKind::Definition(definition), out)
+            }
+            Event::Clear => self.clear(header, out),
+        }
+    }
+
+    #[inline]
+    fn add<U: UpdateSink>(&mut self, header: &Header, new: Order, out: &mut U) -> Applied {
+        if !self.is_kind(BookKind::ByOrder) {
+            return self.refuse(header, Fault::OtherKind, flags::LAST, out);
+        }
+        let touched = match self.orders.add(header.instrument_id, new) {
+            Ok(touched) => touched,
+            Err(fault) => return self.refuse(header, fault, flags::LAST, out),
+        };
+        let (mut applied, mut tell) = self.accept(header, None, flags::LAST, out);
+        tell.more(order(OrderAction::Add, new, new.size));
+        tell.last(level(new.side, touched));
+        applied.crossed = touched.at_best && self.check_crossed(header);
+        applied
+    }
+
+    #[inline]
+    fn execute<U: UpdateSink>(
+        &mut self,
+        header: &Header,
+        order_id: u64,
+        size: u32,
+        px: Option<Price>,
+        trade: Trade,
+        out: &mut U,
+    ) -> Applied {
+        if !self.is_kind(BookKind::ByOrder) {
+            return self.refuse(header, Fault::OtherKind, flags::LAST, out);
+        }
+        let reduced = match self.orders.reduce(header.instrument_id, order_id, size) {
+            Ok(reduced) => reduced,
+            Err(fault) => return self.refuse(header, fault, flags::LAST, out),
+        };
+        // A print at no price is no trade, though the order has lost its shares.
+        let bad_px = px.filter(|px| px.0 <= 0);
+        let fault = over(&reduced, size).or(bad_px.map(|px| Fault::BadPrice { px }));
+        let (mut applied, mut tell) = self.accept(header, fault, flags::LAST, out);
+        let Reduced {
+            order: resting,
+            taken,
+            touched,
+        } = reduced;
+        if trade.printable && bad_px.is_none() {
+            tell.more(UpdateKind::Trade(Trade {
+                side: Some(resting.side),
+                px: px.unwrap_or(resting.px),
+                ..trade
+            }));
+        }
+        tell.more(order(OrderAction::Fill, resting, taken));
+        tell.last(level(resting.side, touched));
+        applied.crossed = touched.at_best && self.check_crossed(header);
+        applied
+    }
+
+    /// `None`: all that remains.
+    #[inline]
+    fn cancel<U: UpdateSink>(
+        &mut self,
+        header: &Header,
+        order_id: u64,
+        size: Option<u32>,
+        out: &mut U,
+    ) -> Applied {
+        if !self.is_kind(BookKind::ByOrder) {
+            return self.refuse(header, Fault::OtherKind, flags::LAST, out);
+        }
+        let result = match size {
+            Some(size) => self.orders.reduce(header.instrument_id, order_id, size),
+            None => self.orders.delete(header.instrument_id, order_id),
+        };
+        let reduced = match result {
+            Ok(reduced) => reduced,
+            Err(fault) => return self.refuse(header, fault, flags::LAST, out),
+        };
+        let fault = size.and_then(|size| over(&reduced, size));
+        let (mut applied, mut tell) = self.accept(header, fault, flags::LAST, out);
+        tell.more(order(OrderAction::Cancel, reduced.order, reduced.taken));
+        tell.last(level(reduced.order.side, reduced.touched));
+        applied.crossed = reduced.touched.at_best && self.check_crossed(header);
+        applied
+    }
+
+    #[inline]
+    fn replace<U: UpdateSink>(
+        &mut self,
+        header: &Header,
+        order_id: u64,
+        new_order_id: u64,
+        px: Price,
+        size: u32,
+        out: &mut U,
+    ) -> Applied {
+        if !self.is_kind(BookKind::ByOrder) {
+            return self.refuse(header, Fault::OtherKind, flags::LAST, out);
+        }
+        let result = self
+            .orders
+            .replace(header.instrument_id, order_id, new_order_id, px, size);
+        let replaced = match result {
+            Ok(replaced) => replaced,
+            Err(fault) => return self.refuse(header, fault, flags::LAST, out),
+        };
+        let old = replaced.old;
+        let (mut applied, mut tell) = self.accept(header, replaced.new.err(), flags::LAST, out);
+        tell.more(order(OrderAction::Cancel, old.order, old.taken));
+        let mut at_best = old.touched.at_best;
+        match replaced.new {
+            Ok(joined) => {
+                let new = Order {
+                    order_id: new_order_id,
+                    side: old.order.side,
+                    px,
+                    size,
+                };
+                tell.more(order(OrderAction::Add, new, size));
+                if old.order.px != px {
+                    tell.more(level(old.order.side, old.touched));
+                }
+                tell.last(level(old.order.side, joined));
+                at_best |= joined.at_best;
+            }
+            Err(_) => tell.last(level(old.order.side, old.touched)),
+        }
+        applied.crossed = at_best && self.check_crossed(header);
+        applied
+    }
+
+    #[inline]
+    fn modify<U: UpdateSink>(
+        &mut self,
+        header: &Header,
+        order_id: u64,
+        px: Price,
+        size: u32,
+        keeps_priority: bool,
+        out: &mut U,
+    ) -> Applied {
+        if !self.is_kind(BookKind::ByOrder) {
+            return self.refuse(header, Fault::OtherKind, flags::LAST, out);
+        }
+        let result = self
+            .orders
+            .modify(header.instrument_id, order_id, px, size, keeps_priority);
+        let modified = match result {
+            Ok(modified) => modified,
+            Err(fault) => return self.refuse(header, fault, flags::LAST, out),
+        };
+        let (mut applied, mut tell) = self.accept(header, None, flags::LAST, out);
+        let at_best = match modified {
+            Modified::Removed(reduced) => {
+                tell.more(order(OrderAction::Cancel, reduced.order, reduced.taken));
+                tell.last(level(reduced.order.side, reduced.touched));
+                reduced.touched.at_best
+            }
+            Modified::InPlace { before, touched } => {
+                tell.more(order(OrderAction::Modify, before, size));
+                tell.last(level(before.side, touched));
+                touched.at_best
+            }
+            Modified::Moved {
+                before,
+                left,
+                joined,
+            } => {
+                let after = Order { px, size, ..before };
+                if keeps_priority {
+                    tell.more(order(OrderAction::Modify, after, size));
+                } else {
+                    tell.more(order(OrderAction::Cancel, before, before.size));
+                    tell.more(order(OrderAction::Add, after, size));
+                }
+                if before.px != px {
+                    tell.more(level(before.side, left));
+                }
+                tell.last(level(before.side, joined));
+                left.at_best || joined.at_best
+            }
+        };
+        applied.crossed = at_best && self.check_crossed(header);
+        applied
+    }
+
+    #[inline]
+    fn set_level<U: UpdateSink>(
+        &mut self,
+        header: &Header,
+        side: Side,
+        new: Level,
+        complete: bool,
+        out: &mut U,
+    ) -> Applied {
+        let last = if complete { flags::LAST } else { 0 };
+        if !self.is_kind(BookKind::ByPrice) {
+            return self.refuse(header, Fault::OtherKind, last, out);
+        }
+        let touched = match self.levels.set(header.instrument_id, side, new) {
+            Ok(touched) => touched,
+            Err(fault) => return self.refuse(header, fault, last, out),
+        };
+        let (mut applied, mut tell) = self.accept(header, None, last, out);
+        tell.last(level(side, touched));
+        // Of the levels of one event, any may have been the best: look once, at its end.
+        applied.crossed = complete && self.check_crossed(header);
+        applied
+    }
+
+    #[inline]
+    fn quote<U: UpdateSink>(
+        &mut self,
+        header: &Header,
+        bid: Level,
+        ask: Level,
+        out: &mut U,
+    ) -> Applied {
+        if !self.is_kind(BookKind::ByPrice) {
+            return self.refuse(header, Fault::OtherKind, flags::LAST, out);
+        }
+        if let Err(fault) = self.levels.check_quote(header.instrument_id, bid, ask) {
+            return self.refuse(header, fault, flags::LAST, out);
+        }
+        let (mut applied, mut tell, first) = self.accept_untold(header, None, flags::LAST, out);
+        // Which update is the last is known one update later.
+        let mut held = first.then_some(UpdateKind::Stale);
+        let book = self.levels.book(header.instrument_id);
+        for (side, new) in [(Side::Bid, bid), (Side::Ask, ask)] {
+            let left = book
+                .levels(side)
+                .filter(|old| new.size == 0 || old.px != new.px)
+                .map(|old| gone(side, old.px));
+            let set = (new.size > 0).then_some(UpdateKind::Level { side, level: new });
+            for kind in left.chain(set) {
+                if let Some(earlier) = held.replace(kind) {
+                    tell.more(earlier);
+                }
+            }
+        }
+        if let Some(kind) = held {
+            tell.last(kind);
+        }
+        self.levels.put_quote(header.instrument_id, bid, ask);
+        applied.crossed = self.check_crossed(header);
+        applied
+    }
+
+    #[cold]
+    fn clear<U: UpdateSink>(&mut self, header: &Header, out: &mut U) -> Applied {
+        let number = local(header.instrument_id);
+        if number == 0 {
+            self.orders.clear_all();
+            self.levels.clear_all();
+            self.counters.crossed_now = 0;
+            self.counters.faulty_now = 0;
+            for instrument in &mut self.instruments {
+                instrument.first_fault = None;
+                instrument.crossed_at = None;
+                instrument.book_sequence += 1;
+            }
+        } else {
+            self.orders.clear(header.instrument_id);
+            self.levels.clear(header.instrument_id);
+            let instrument = self.instrument_mut(number);
+            instrument.book_sequence += 1;
+            let was_crossed = instrument.crossed_at.take().is_some();
+            let was_faulty = instrument.first_fault.take().is_some();
+            self.counters.crossed_now -= u64::from(was_crossed);
+            self.counters.faulty_now -= u64::from(was_faulty);
+        }
+        self.counters.book_events += 1;
+        out.update(&Update {
+            header: *header,
+            flags: flags::LAST | bad(self.state(header.instrument_id)),
+            kind: UpdateKind::Clear,
+        });
+        Applied {
+            instrument_id: header.instrument_id,
+            book_changed: true,
+            fault: None,
+            crossed: false,
+        }
+    }
+
+    /// An event that concerns no book.
+    #[inline]
+    fn pass<U: UpdateSink>(&mut self, header: &Header, kind: UpdateKind, out: &mut U) -> Applied {
+        let number = local(header.instrument_id);
+        let undefined = number != 0 && self.instrument_mut(number).definition.is_none();
+        let fault = undefined.then_some(Fault::UnknownInstrument);
+        if let Some(fault) = &fault {
+            // Its book isn't touched, so it isn't any staler than it was.
+            self.counters.count(fault);
+        }
+        out.update(&Update {
+            header: *header,
+            flags: flags::LAST | bad(self.state(header.instrument_id)),
+            kind,
+        });
+        Applied {
+            instrument_id: header.instrument_id,
+            book_changed: false,
+            fault: fault.map(|fault| error(header, fault)),
+            crossed: false,
+        }
+    }
+
+    /// The books took the event, perhaps with a fault; if it is the book's first, that is told.
+    #[inline]
+    fn accept<'a, U: UpdateSink>(
+        &mut self,
+        header: &Header,
+        fault: Option<Fault>,
+        last: u8,
+        out: &'a mut U,
+    ) -> (Applied, Tell<'a, U>) {
+        let (applied, mut tell, first) = self.accept_untold(header, fault, last, out);
+        if first {
+            tell.more(UpdateKind::Stale);
+        }
+        (applied, tell)
+    }
+
+    /// As [`accept`](Self::accept), but who calls tells `Stale` if the third value is true.
+    #[inline]
+    fn accept_untold<'a, U: UpdateSink>(
+        &mut self,
+        header: &Header,
+        fault: Option<Fault>,
+        last: u8,
+        out: &'a mut U,
+    ) -> (Applied, Tell<'a, U>, bool) {
+        self.counters.book_events += 1;
+        let instrument = self.instrument_mut(local(header.instrument_id));
+        instrument.book_sequence += 1;
+        let was_faulty = instrument.first_fault.is_some();
+        let fault = if instrument.definition.is_none() {
+            fault.or(Some(Fault::UnknownInstrument))
+        } else {
+            fault
+        };
+        if let Some(fault) = fault {
+            self.note(header, fault, out);
+        }
+        let tell = Tell {
+            out,
+            header: *header,
+            flags: bad(self.state(header.instrument_id)),
+            last,
+        };
+        let applied = Applied {
+            instrument_id: header.instrument_id,
+            book_changed: true,
+            fault: fault.map(|fault| error(header, fault)),
+            crossed: false,
+        };
+        (applied, tell, fault.is_some() && !was_faulty)
+    }
+
+    /// Nothing changed but the book's state.
+    #[cold]
+    fn refuse<U: UpdateSink>(
+        &mut self,
+        header: &Header,
+        fault: Fault,
+        last: u8,
+        out: &mut U,
+    ) -> Applied {
+        self.counters.refused_events += 1;
+        self.note(header, fault, out);
+        // There is nobody to tell of a message without an instrument.
+        if fault != Fault::BadInstrument {
+            out.update(&Update {
+                header: *header,
+                flags: last | flags::MAYBE_BAD_BOOK,
+                kind: UpdateKind::Stale,
+            });
+        }
+        Applied {
+            instrument_id: header.instrument_id,
+            book_changed: false,
+            fault: Some(error(header, fault)),
+            crossed: false,
+        }
+    }
+
+    /// Counts a fault, and makes the books stale that it throws a doubt on: the message's, which the caller
+    /// tells, and another that owns the order, which is told here as an event of its own.
+    #[cold]
+    fn note<U: UpdateSink>(&mut self, header: &Header, fault: Fault, out: &mut U) {
+        self.counters.count(&fault);
+        if fault == Fault::BadInstrument {
+            return;
+        }
+        let error = error(header, fault);
+        self.mark(local(header.instrument_id), error);
+        let (Fault::OtherInstrument { owner, .. } | Fault::DuplicateOrder { owner, .. }) = fault
+        else {
+            return;
+        };
+        if self.mark(owner, error) {
+            let instrument_id = u32::from(self.channel) << 16 | u32::from(owner);
+            out.update(&Update {
+                header: Header {
+                    instrument_id,
+                    ..*header
+                },
+                flags: flags::LAST | flags::MAYBE_BAD_BOOK,
+                kind: UpdateKind::Stale,
+            });
+        }
+    }
+
+    /// Whether this is the first fault of the book.
+    fn mark(&mut self, number: u16, error: BookError) -> bool {
+        let instrument = self.instrument_mut(number);
+        let first = instrument.first_fault.is_none();
+        if first {
+            instrument.first_fault = Some(error);
+            self.counters.faulty_now += 1;
+        }
+        first
+    }
+
+    /// Compares the best of both sides; whether this message crossed them.
+    #[inline]
+    fn check_crossed(&mut self, header: &Header) -> bool {
+        let crossed = self.book(header.instrument_id).is_crossed();
+        let instrument = self.instrument_mut(local(header.instrument_id));
+        if crossed == instrument.crossed_at.is_some() {
+            return false;
+        }
+        if crossed {
+            instrument.crossed_at = Some(header.sequence);
+            self.counters.crossed += 1;
+            self.counters.crossed_now += 1;
+        } else {
+            instrument.crossed_at = None;
+            self.counters.crossed_now -= 1;
+        }
+        crossed
+    }
+
+    /// Whether the instrument is of this channel, or is the channel itself.
+    #[inline]
+    fn is_own(&self, instrument_id: u32) -> bool {
+        instrument_id >> 16 == u32::from(self.channel)
+    }
+
+    /// A channel has books of one kind; the first book event says which.
+    #[inline]
+    fn is_kind(&mut self, kind: BookKind) -> bool {
+        *self.kind.get_or_insert(kind) == kind
+    }
+
+    #[inline]
+    fn instrument(&self, instrument_id: u32) -> Option<&Instrument> {
+        if !self.is_own(instrument_id) {
+            return None;
+        }
+        self.instruments.get(usize::from(local(instrument_id)))
+    }
+
+    #[inline]
+    fn instrument_mut(&mut self, number: u16) -> &mut Instrument {
+        let at = usize::from(number);
+        if at >= self.instruments.len() {
+            self.instruments.resize(at + 1, Instrument::default());
+        }
+        &mut self.instruments[at]
+    }
+}
+
+#[inline]
+fn error(header: &Header, fault: Fault) -> BookError {
+    BookError {
+        fault,
+        instrument_id: header.instrument_id,
+        sequence: header.sequence,
+    }
+}
+
+#[inline]
+fn over(reduced: &Reduced, size: u32) -> Option<Fault> {
+    (size > reduced.taken).then_some(Fault::OverReduced {
+        order_id: reduced.order.order_id,
+        size,
+        remained: reduced.taken,
+    })
+}
+
+#[inline]
+const fn bad(state: BookState) -> u8 {
+    match state {
+        BookState::Live => 0,
+        BookState::Stale => flags::MAYBE_BAD_BOOK,
+    }
+}
+
+/// Whether an event makes no sense for the channel as such.
+#[inline]
+const fn needs_instrument(event: &Event) -> bool {
+    matches!(
+        event,
+        Event::Add { .. }
+            | Event::Execute { .. }
+            | Event::Cancel { .. }
+            | Event::Delete { .. }
+            | Event::Replace { .. }
+            | Event::Modify { .. }
+            | Event::LevelSet { .. }
+            | Event::Quote { .. }
+            | Event::Definition(_)
+    )
+}

@@ -1,0 +1,45 @@
+//! The books against a naive reference, with replicas that know nothing but the updates.
+//!
+//! `TICKCAST_SEEDS=100 cargo test --test reference` runs that many seeds of a million events of each kind.
+
+mod common;
+
+use common::{Run, Seeded, run, run_bytes};
+use proptest::prelude::*;
+use tickcast_book::{BookKind, Limits};
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_events_leave_books_and_replicas_equal_to_the_reference(
+        bytes in prop::collection::vec(any::<u8>(), 0..3000)
+    ) {
+        run_bytes(&bytes);
+    }
+}
+
+#[test]
+fn a_million_events_of_each_kind_and_seed_leave_everything_equal() {
+    let seeds = std::env::var("TICKCAST_SEEDS").map_or(2, |n| n.parse().expect("a number"));
+    for seed in 1..=seeds {
+        for kind in [BookKind::ByOrder, BookKind::ByPrice] {
+            println!("seed {seed}, {kind:?}");
+            let how = Run {
+                kind,
+                limits: Limits::default(),
+                events_max: 1_000_000,
+                compare_every: 1009,
+                compare_touched: false,
+                join_every: 997,
+                live_orders_max: 3000,
+            };
+            let summary = run(how, &mut Seeded(seed));
+            println!("{summary:?}");
+            assert_eq!(summary.events, how.events_max);
+            // B9 wants 1,000 snapshots.
+            assert!(summary.joins >= 1000 && summary.compared > 990);
+            assert!(summary.faults > 10_000 && summary.crossed > 100);
+        }
+    }
+}
