@@ -1,0 +1,6 @@
+//! See `targets.rs`.
+#![no_main]
+
+use tickcast_replay_fuzz::targets;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| targets::frame(data));

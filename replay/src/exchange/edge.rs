@@ -1,0 +1,226 @@
+//! The exchange's only I/O: a loop that asks a machine for packets when they are due, and sockets to send
+//! them to.
+//!
+//! [`run`] paces a machine by the monotonic clock and hands each packet to a callback: one made by
+//! [`multicast`] sends it to multicast groups; any other stays within the process, where multicast
+//! isn't possible.  The pace is human, not nanosecond: between packets the thread sleeps.
+//!
+//! On the loopback interface the time to live is 0, elsewhere 1: nothing here can leave the network it is
+//! attached to.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+
+use super::market::Market;
+use super::publisher::Publisher;
+use super::repeater::Repeater;
+
+/// A machine that gives packets when they are due.
+pub trait Transmit {
+    /// Writes the next packet that is due into `packet`, in place of what it held.  `false`: none is.
+    fn poll_transmit(&mut self, now: u64, packet: &mut Vec<u8>) -> bool;
+
+    /// When the next packet is due; `None`: there will be none.
+    fn poll_timeout(&self) -> Option<u64>;
+
+    /// Ends the stream; what is to be told about it is due at once.
+    fn handle_end(&mut self, now: u64);
+}
+
+impl Transmit for Repeater {
+    fn poll_transmit(&mut self, now: u64, packet: &mut Vec<u8>) -> bool {
+        Self::poll_transmit(self, now, packet)
+    }
+
+    fn poll_timeout(&self) -> Option<u64> {
+        Self::poll_timeout(self)
+    }
+
+    fn handle_end(&mut self, _now: u64) {
+        Self::handle_end(self);
+    }
+}
+
+/// A [`Market`] whose messages a [`Publisher`] packs: one channel of the exchange.
+///
+/// Market time begins with the first poll.  Whoever polls more than a second late gets no burst: the
+/// market was asleep for that time.
+#[derive(Debug)]
+pub struct MarketChannel {
+    market: Market,
+    publisher: Publisher,
+    /// The next message, and its time of the market.
+    message: Vec<u8>,
+    offset_ns: u64,
+    /// When offset 0 was.
+    started: Option<u64>,
+    ended: bool,
+}
+
+/// Behind by more than this, the market's time is put off.
+const LATE_MAX_NS: u64 = 1_000_000_000;
+/// Longest sleep: how late a stop may be noticed.
+const SLEEP_MAX: Duration = Duration::from_millis(50);
+/// Wanted size of a sender's socket buffer; the system may give less.
+const SEND_BUFFER_BYTES: usize = 1 << 20;
+
+impl MarketChannel {
+    /// A channel before its first message.
+    #[must_use]
+    pub fn new(mut market: Market, publisher: Publisher) -> Self {
+        let mut message = Vec::with_capacity(64);
+        let offset_ns = market.next(&mut message).offset_ns;
+        Self {
+            market,
+            publisher,
+            message,
+            offset_ns,
+            started: None,
+            ended: false,
+        }
+    }
+
+    /// The market: its true books are ahead of what was published by one message.
+    #[must_use]
+    pub fn market(&self) -> &Market {
+        &self.market
+    }
+}
+
+impl Transmit for MarketChannel {
+    fn poll_transmit(&mut self, now: u64, packet: &mut Vec<u8>) -> bool {
+        let started = self.started.get_or_insert(now);
+        let late = now.saturating_sub(started.saturating_add(self.offset_ns));
+        if late > LATE_MAX_NS {
+            *started += late;
+        }
+        let started = *started;
+        loop {
+            if self.publisher.poll_transmit(now, packet) {
+                return true;
+            }
+            let due = started.saturating_add(self.offset_ns);
+            if self.ended || due > now {
+                return false;
+            }
+            // Every ITCH message fits a packet; a publisher configured for less than 52 bytes sends none.
+            if self.publisher.handle_message(due, &self.message).is_err() {
+                self.ended = true;
+                return false;
+            }
+            self.message.clear();
+            self.offset_ns = self.market.next(&mut self.message).offset_ns;
+        }
+    }
+
+    fn poll_timeout(&self) -> Option<u64> {
+        let packet = self.publisher.poll_timeout();
+        if self.ended {
+            return packet;
+        }
+        let message = self
+            .started
+            .map_or(0, |started| started.saturating_add(self.offset_ns));
+        Some(packet.map_or(message, |packet| packet.min(message)))
+    }
+
+    fn handle_end(&mut self, now: u64) {
+        self.ended = true;
+        self.publisher.handle_end(now);
+    }
+}
+
+/// What [`run`] did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Sent {
+    /// Packets.
+    pub packets: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+/// A socket that sends to one multicast group through one interface, with loopback to this host on.
+///
+/// # Errors
+///
+/// What the system says: no such interface, no route, not permitted.  An address that isn't
+/// multicast is [`io::ErrorKind::InvalidInput`].
+pub fn multicast_sender(group: SocketAddrV4, interface: Ipv4Addr) -> io::Result<UdpSocket> {
+    if !group.ip().is_multicast() {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            format!("{group} is no multicast group"),
+        ));
+    }
+    let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
+    socket.set_multicast_if_v4(&interface)?;
+    socket.set_multicast_ttl_v4(u32::from(!interface.is_loopback()))?;
+    socket.set_multicast_loop_v4(true)?;
+    socket.set_send_buffer_size(SEND_BUFFER_BYTES)?;
+    socket.bind(&SockAddr::from(SocketAddrV4::new(interface, 0)))?;
+    socket.connect(&SockAddr::from(group))?;
+    Ok(socket.into())
+}
+
+/// A callback for [`run`] that sends each packet to every socket, in their order: line A, line B.
+///
+/// A packet that the system has no room for at the moment is lost, as on a real network; any other error
+/// is returned.
+pub fn multicast(lines: Vec<UdpSocket>) -> impl FnMut(&[u8]) -> io::Result<()> + Send {
+    move |packet| {
+        for line in &lines {
+            match line.send(packet) {
+                Ok(_) => {}
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+                    ) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Runs a machine in real time until `stop` is set or nothing more will come; call it on a thread of its
+/// own.  The stream is ended in the end, so that receivers are told.
+///
+/// # Errors
+///
+/// The first error of `deliver`; the machine is as it was then.
+pub fn run(
+    machine: &mut impl Transmit,
+    mut deliver: impl FnMut(&[u8]) -> io::Result<()>,
+    stop: &AtomicBool,
+) -> io::Result<Sent> {
+    let clock = Instant::now();
+    let now = || u64::try_from(clock.elapsed().as_nanos()).unwrap_or(u64::MAX);
+    let mut packet = Vec::new();
+    let mut sent = Sent::default();
+    let mut transmit = |machine: &mut dyn Transmit, now: u64| -> io::Result<()> {
+        while machine.poll_transmit(now, &mut packet) {
+            deliver(&packet)?;
+            sent.packets += 1;
+            sent.bytes += packet.len() as u64;
+        }
+        Ok(())
+    };
+    while !stop.load(Ordering::Relaxed) {
+        transmit(machine, now())?;
+        let Some(due) = machine.poll_timeout() else {
+            return Ok(sent);
+        };
+        let sleep = Duration::from_nanos(due.saturating_sub(now()));
+        // Parked rather than asleep: whoever sets `stop` may unpark.
+        std::thread::park_timeout(sleep.min(SLEEP_MAX));
+    }
+    let end = now();
+    machine.handle_end(end);
+    transmit(machine, end)?;
+    Ok(sent)
+}

@@ -1,0 +1,148 @@
+//! The exchange in real time: through sockets on the loopback interface, and within the process.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use socket2::{Domain, Protocol, Socket, Type};
+use tickcast_codecs::moldudp64::{DownstreamPacket, Kind};
+use tickcast_replay::exchange::edge::{MarketChannel, multicast, multicast_sender, run};
+use tickcast_replay::exchange::{Market, MarketConfig, Publisher, PublisherConfig};
+
+fn channel() -> MarketChannel {
+    let market = MarketConfig {
+        instruments: 4,
+        messages_per_second: 2_000,
+        ..MarketConfig::default()
+    };
+    MarketChannel::new(
+        Market::new(market),
+        Publisher::new(PublisherConfig::default(), 0),
+    )
+}
+
+/// A receiver of the group on the loopback interface, at a free port.
+fn receiver(group: Ipv4Addr) -> io::Result<(UdpSocket, SocketAddrV4)> {
+    let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
+    socket.bind(&SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0).into())?;
+    socket.join_multicast_v4(&group, &Ipv4Addr::LOCALHOST)?;
+    socket.set_recv_buffer_size(1 << 20)?;
+    socket.set_read_timeout(Some(Duration::from_millis(500)))?;
+    let socket = UdpSocket::from(socket);
+    let port = socket.local_addr()?.port();
+    Ok((socket, SocketAddrV4::new(group, port)))
+}
+
+/// Both lines and their senders, or the reason why multicast doesn't work here.
+fn lines() -> io::Result<([UdpSocket; 2], Vec<UdpSocket>)> {
+    let (a, group_a) = receiver(Ipv4Addr::new(239, 255, 77, 1))?;
+    let (b, group_b) = receiver(Ipv4Addr::new(239, 255, 77, 2))?;
+    let senders = vec![
+        multicast_sender(group_a, Ipv4Addr::LOCALHOST)?,
+        multicast_sender(group_b, Ipv4Addr::LOCALHOST)?,
+    ];
+    let mut buffer = [0; 16];
+    for (sender, receiver) in senders.iter().zip([&a, &b]) {
+        sender.send(b"probe")?;
+        receiver.recv(&mut buffer)?;
+    }
+    Ok(([a, b], senders))
+}
+
+#[test]
+fn both_lines_carry_the_whole_session_over_loopback_multicast() {
+    let ([a, b], senders) = match lines() {
+        Ok(lines) => lines,
+        Err(error) => {
+            println!("skipped: no multicast on the loopback interface: {error}");
+            return;
+        }
+    };
+    let stop = Arc::new(AtomicBool::new(false));
+    let exchange = thread::spawn({
+        let stop = Arc::clone(&stop);
+        move || run(&mut channel(), multicast(senders), &stop)
+    });
+    let stopper = thread::spawn({
+        let exchange = exchange.thread().clone();
+        move || {
+            thread::sleep(Duration::from_millis(700));
+            stop.store(true, Ordering::Relaxed);
+            exchange.unpark();
+        }
+    });
+    let receive = |line: UdpSocket| {
+        let mut buffer = [0; 2_048];
+        let (mut expected, mut packets) = (1, 0);
+        loop {
+            let length = line.recv(&mut buffer).expect("no end of session");
+            let packet = DownstreamPacket::parse(&buffer[..length]).unwrap();
+            packets += 1;
+            assert_eq!(packet.sequence(), expected);
+            if packet.kind() == Kind::EndOfSession {
+                return (expected, packets);
+            }
+            expected = packet.next_sequence();
+        }
+    };
+    let line_b = thread::spawn(move || receive(b));
+    let of_a = receive(a);
+    let of_b = line_b.join().unwrap();
+    stopper.join().unwrap();
+    let sent = exchange.join().unwrap().unwrap();
+    println!("{sent:?}, next sequence {}", of_a.0);
+    assert_eq!(of_a, of_b);
+    assert_eq!(sent.packets, of_a.1);
+    // 495 messages of the opening, then 2,000 a second.
+    assert!((600..4_000).contains(&of_a.0));
+}
+
+#[test]
+fn without_sockets_a_callback_gets_the_same_session() {
+    let stop = AtomicBool::new(false);
+    let began = Instant::now();
+    let mut expected = 1;
+    let mut ended = false;
+    let sent = run(
+        &mut channel(),
+        |packet| {
+            let packet = DownstreamPacket::parse(packet).unwrap();
+            assert_eq!(packet.sequence(), expected);
+            expected = packet.next_sequence();
+            ended = packet.kind() == Kind::EndOfSession;
+            if expected > 1_000 {
+                stop.store(true, Ordering::Relaxed);
+            }
+            Ok(())
+        },
+        &stop,
+    )
+    .unwrap();
+    assert!(ended && sent.packets > 10);
+    // 505 messages at 2,000 a second are 250 ms; bursts and slow machines allowed for.
+    assert!(began.elapsed() > Duration::from_millis(50));
+}
+
+#[test]
+fn an_error_of_the_callback_ends_the_run_and_is_returned() {
+    let stop = AtomicBool::new(false);
+    let error = run(
+        &mut channel(),
+        |_| Err(io::Error::other("the cable is out")),
+        &stop,
+    )
+    .unwrap_err();
+    assert_eq!(error.to_string(), "the cable is out");
+}
+
+#[test]
+fn a_sender_refuses_an_address_that_is_no_group() {
+    let unicast = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 9_999);
+    let error = multicast_sender(unicast, Ipv4Addr::LOCALHOST).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+    assert!(error.to_string().contains("127.0.0.1:9999"));
+}
