@@ -1,1 +1,50 @@
-//! placeholder
+//! Inputs that the benches share: made once, from a seed, outside of what is timed.
+#![forbid(unsafe_code)]
+
+use tickcast_codecs::event::{Event, Header, Normalizer as _, Origin, Sink};
+use tickcast_codecs::protocol::{Normalizer, Protocol};
+use tickcast_replay::exchange::{Market, MarketConfig};
+
+/// Messages of the generated market, each as on the wire.
+#[must_use]
+pub fn itch_messages(count: usize) -> Vec<Vec<u8>> {
+    let mut market = Market::new(MarketConfig {
+        seed: 7,
+        instruments: 300,
+        ..MarketConfig::default()
+    });
+    (0..count)
+        .map(|_| {
+            let mut message = Vec::new();
+            market.next(&mut message);
+            message
+        })
+        .collect()
+}
+
+/// The events of those messages.
+#[must_use]
+pub fn events(messages: &[Vec<u8>]) -> Vec<(Header, Event)> {
+    let mut normalizer = Normalizer::new(Protocol::MoldUdp64Itch50, 0);
+    let mut events = Vec::new();
+    for (sequence, message) in (1..).zip(messages) {
+        let origin = Origin {
+            sequence,
+            ts_recv: 0,
+        };
+        // The market writes nothing that the normalizer refuses; its tests say so.
+        let _ = normalizer.message(message, origin, &mut events);
+    }
+    events
+}
+
+/// Counts events, so that decoding isn't optimised away.
+#[derive(Debug, Default)]
+pub struct Count(pub u64);
+
+impl Sink for Count {
+    #[inline]
+    fn event(&mut self, header: &Header, event: &Event) {
+        self.0 += u64::from(header.instrument_id) + u64::from(matches!(event, Event::Add { .. }));
+    }
+}
