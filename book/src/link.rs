@@ -72,6 +72,9 @@ pub struct Publisher {
     pending: Option<Update>,
     /// Not yet told in band.
     lost: u64,
+    /// Something was pushed since the reactor was woken.
+    dirty: bool,
+    slots: usize,
 }
 
 /// The reactor's end.
@@ -101,6 +104,8 @@ pub fn link(slots: usize, when_full: WhenFull) -> (Publisher, Subscription) {
             when_full,
             pending: None,
             lost: 0,
+            dirty: false,
+            slots,
         },
         Subscription {
             ring: consumer,
@@ -120,12 +125,26 @@ impl Publisher {
         self.requests.try_recv().ok()
     }
 
-    /// Wakes the reactor if it sleeps.  Once per packet, after its updates.
+    /// Tells what is to be told, and wakes the reactor if there is something new for it.  After each packet,
+    /// and now and then while nothing comes: a loss behind which nothing follows is told too.
     pub fn flush(&mut self) {
         if let Some(pending) = self.pending.take() {
             self.push(Item::Update(pending));
         }
-        self.shared.waker.wake();
+        if self.lost > 0 && self.ring.push(Item::Overrun { lost: self.lost }).is_ok() {
+            self.lost = 0;
+            self.dirty = true;
+        }
+        if self.dirty {
+            self.dirty = false;
+            self.shared.waker.wake();
+        }
+    }
+
+    /// Whether the ring has room for snapshots beside the stream: at least half of it is free.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        self.ring.slots() >= self.slots / 2
     }
 
     /// Whether the reactor is gone.
@@ -150,14 +169,20 @@ impl Publisher {
         if self.lost > 0 {
             // The loss is told at its place, before anything newer.
             match self.ring.push(Item::Overrun { lost: self.lost }) {
-                Ok(()) => self.lost = 0,
+                Ok(()) => {
+                    self.lost = 0;
+                    self.dirty = true;
+                }
                 Err(rtrb::PushError::Full(_)) => return self.lose(),
             }
         }
         let mut item = item;
         loop {
             match self.ring.push(item) {
-                Ok(()) => return,
+                Ok(()) => {
+                    self.dirty = true;
+                    return;
+                }
                 Err(rtrb::PushError::Full(_)) if self.when_full == WhenFull::Overrun => {
                     return self.lose();
                 }
@@ -186,7 +211,10 @@ impl UpdateSink for Publisher {
             if let Some(pending) = self.pending.replace(*update) {
                 self.push(Item::Update(pending));
             }
-        } else if last && let Some(pending) = &mut self.pending {
+        } else if last
+            && let Some(pending) = &mut self.pending
+            && pending.header.instrument_id == update.header.instrument_id
+        {
             // The message's last update isn't wanted, but an earlier one was: that one is the last.
             pending.flags |= flags::LAST;
         }
@@ -199,6 +227,7 @@ impl UpdateSink for Publisher {
 impl Drop for Publisher {
     fn drop(&mut self) {
         self.flush();
+        // Whether or not there was something new: the end is.
         self.shared.closed.store(true, Ordering::Release);
         self.shared.waker.wake();
     }

@@ -1,7 +1,7 @@
 //! `tickcast replay`: recordings through the whole pipeline.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::net::SocketAddr;
@@ -140,7 +140,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let mut player = Player::new(
         arguments.recogniser()?,
         rows.clone(),
-        Box::new(|_, _| Some(NoUpdates)),
+        Box::new(|_| Some(NoUpdates)),
     );
     let played = play(arguments, &mut player, &rows, &mut |_| Turn::Go);
     finish(arguments, &player.summary(), &rows, &played)?;
@@ -169,9 +169,13 @@ fn play<U: UpdateSink>(
     let started = Instant::now();
     let mut result = Ok(());
     for file in &arguments.files {
-        result = play_file(arguments, file, player, rows, look, started);
-        if result.is_err() {
-            break;
+        match play_file(arguments, file, player, rows, look, started) {
+            Ok(Turn::Go) => {}
+            Ok(Turn::Stop) => break,
+            Err(failure) => {
+                result = Err(failure);
+                break;
+            }
         }
     }
     Played {
@@ -187,7 +191,7 @@ fn play_file<U: UpdateSink>(
     rows: &Rows,
     look: &mut dyn FnMut(&mut Player<U>) -> Turn,
     started: Instant,
-) -> Result<(), Failure> {
+) -> Result<Turn, Failure> {
     let mut capture = open(file)?;
     let mut pacer = arguments.pacer()?;
     let mut progress = Progress::new(&file.display().to_string(), &capture);
@@ -196,7 +200,7 @@ fn play_file<U: UpdateSink>(
             .next_item()
             .map_err(|error| Failure::Failed(error.to_string()))?
         else {
-            return Ok(());
+            return Ok(Turn::Go);
         };
         let recorded = Player::<U>::recorded_at(&item);
         let due = started.elapsed()
@@ -207,7 +211,7 @@ fn play_file<U: UpdateSink>(
                 break;
             }
             if matches!(look(player), Turn::Stop) {
-                return Ok(());
+                return Ok(Turn::Stop);
             }
             std::thread::sleep(left.min(REQUESTS_EVERY));
         }
@@ -218,13 +222,13 @@ fn play_file<U: UpdateSink>(
         player.handle_item(&item, ts_recv);
         progress.step(&capture);
         if player.totals().records.is_multiple_of(64) && matches!(look(player), Turn::Stop) {
-            return Ok(());
+            return Ok(Turn::Stop);
         }
         if let Some(csv) = &rows.0
             && csv.borrow().has_failed()
         {
             // The reason is told when the rows are finished.
-            return Ok(());
+            return Ok(Turn::Stop);
         }
     }
 }
@@ -348,47 +352,39 @@ fn as_text(summary: &Summary) -> String {
     text
 }
 
-/// The channels of the files, in the order in which the player will meet them.
-fn prescan(arguments: &Arguments) -> Result<Vec<Protocol>, Failure> {
+/// A recogniser that knows the channels at the beginning of the files.
+fn prescan(arguments: &Arguments) -> Result<Recogniser, Failure> {
     let mut recogniser = arguments.recogniser()?;
-    let mut channels = Vec::new();
     for file in &arguments.files {
         let mut capture = open(file)?;
         // A cut file is told when it is played.
         while let Ok(Some(item)) = capture.next_item() {
-            let found =
-                match item {
-                    Item::Packet(packet) => frame::udp(packet.link_type, packet.data)
-                        .ok()
-                        .and_then(|datagram| {
-                            let protocol = recogniser.protocol(datagram.dst, datagram.payload)?;
-                            let channel =
-                                recogniser.channel(datagram.dst, protocol, datagram.payload)?;
-                            Some((channel, protocol))
-                        }),
-                    Item::Message(_) => {
-                        let protocol = recogniser.forced().unwrap_or(Protocol::BinaryFileItch50);
-                        Some((
-                            recogniser.channel_of(protocol, SessionId::default()),
-                            protocol,
-                        ))
+            match item {
+                Item::Packet(packet) => {
+                    if let Ok(datagram) = frame::udp(packet.link_type, packet.data)
+                        && let Some(protocol) = recogniser.protocol(datagram.dst, datagram.payload)
+                    {
+                        recogniser.channel(datagram.dst, protocol, datagram.payload);
                     }
-                };
-            if let Some((channel, protocol)) = found
-                && channel.0 == channels.len()
-            {
-                channels.push(protocol);
+                }
+                Item::Message(_) => {
+                    let protocol = recogniser.forced().unwrap_or(Protocol::BinaryFileItch50);
+                    recogniser.channel_of(protocol, SessionId::default());
+                    // Nothing else comes in such a file.
+                    break;
+                }
             }
             if capture.items() >= PRESCAN_RECORDS {
                 break;
             }
         }
     }
-    Ok(channels)
+    Ok(recogniser)
 }
 
 fn serve(arguments: &Arguments) -> Result<(), Failure> {
-    let protocols = prescan(arguments)?;
+    let recogniser = prescan(arguments)?;
+    let protocols: Vec<Protocol> = recogniser.channels().collect();
     if protocols.is_empty() {
         return Err(Failure::Failed(
             "no channel of a known protocol in the recordings; `tickcast inspect --stats` says what is there"
@@ -399,7 +395,7 @@ fn serve(arguments: &Arguments) -> Result<(), Failure> {
     let signals = Signals::new()?;
     let rows = arguments.rows()?;
     let mut feeds = Vec::new();
-    let mut publishers: VecDeque<Publisher> = VecDeque::new();
+    let mut publishers: Vec<Option<Publisher>> = Vec::new();
     let mut statuses = Vec::new();
     for (number, protocol) in protocols.iter().enumerate() {
         let (publisher, subscription) = link::link(RING_SLOTS, WhenFull::Wait);
@@ -407,16 +403,16 @@ fn serve(arguments: &Arguments) -> Result<(), Failure> {
         let name = format!("{}-{}", protocol.name().replace('/', "-"), number + 1);
         let info = serving::channel_info(name, protocol.venue(), *protocol);
         feeds.push(serving::feed(info, subscription, Arc::clone(&status)));
-        publishers.push_back(publisher);
+        publishers.push(Some(publisher));
         statuses.push(status);
     }
     let serving = Serving::start(listener, feeds)?;
     serving.announce(protocols[0].venue(), "SYMBOL");
     let mut player = Player::new(
-        arguments.recogniser()?,
+        recogniser,
         rows.clone(),
-        // In the prescan's order; a channel that appears later than it looked is refused and counted.
-        Box::new(move |_, _| publishers.pop_front()),
+        // A channel that appears later than the prescan looked is refused and counted.
+        Box::new(move |channel| publishers.get_mut(channel.0).and_then(Option::take)),
     );
     let mut look = |player: &mut Player<Publisher>| {
         for (shard, status) in player.shards_mut().zip(&statuses) {

@@ -280,9 +280,14 @@ impl Session {
                         eprintln!("violation in {topic:?}: {violation:?}");
                     }
                     Event::Control(control) => {
-                        if let Some(refused) = told(&control) {
+                        if let Some((refused, transient)) = told(&control) {
                             let _ = socket.close(None).await;
-                            return Ended::Refused(refused);
+                            // A server that was started again doesn't know its instruments yet.
+                            return if transient || self.received > 0 {
+                                Ended::Broken(refused, false)
+                            } else {
+                                Ended::Refused(refused)
+                            };
                         }
                     }
                 }
@@ -314,16 +319,22 @@ impl Session {
         match tokio_tungstenite::connect_async_with_config(request, Some(config), true).await {
             Ok((socket, _)) => Ok(socket),
             // An answer of HTTP: the server is there and doesn't want to; busy ones may later.
-            Err(Error::Http(answer)) if answer.status().is_client_error() => Err(Ended::Refused(
-                format!("the server answers {}", answer.status()),
-            )),
+            Err(Error::Http(answer))
+                if answer.status().is_client_error() && answer.status() != 429 =>
+            {
+                Err(Ended::Refused(format!(
+                    "the server answers {}",
+                    answer.status()
+                )))
+            }
             Err(error) => Err(Ended::Broken(error.to_string(), false)),
         }
     }
 }
 
-/// Tells a person what the server says; gives the reason if there is no sense in going on.
-fn told(control: &Control) -> Option<String> {
+/// Tells a person what the server says; gives the reason if there is no sense in going on, and whether there
+/// may be sense in another try.
+fn told(control: &Control) -> Option<(String, bool)> {
     match control {
         Control::Subscribed {
             symbols, failed, ..
@@ -332,9 +343,12 @@ fn told(control: &Control) -> Option<String> {
                 eprintln!("{}: {}", symbol.symbol, symbol.code);
             }
             (symbols.is_empty() && !failed.is_empty())
-                .then(|| "none of the symbols is there".to_owned())
+                .then(|| ("none of the symbols is there".to_owned(), false))
         }
-        Control::Error { code, message, .. } => Some(format!("{code}: {message}")),
+        Control::Error { code, message, .. } => {
+            let transient = matches!(code.as_str(), "rate_limited" | "unavailable");
+            Some((format!("{code}: {message}"), transient))
+        }
         Control::State(state) => {
             eprintln!("channel {} is {}", state.channel, state.state);
             None

@@ -149,6 +149,8 @@ impl Directory {
             }
         }
         let ids = symbols.entry(symbol).or_default();
+        // Within one channel a symbol means the instrument that was defined last (numbers are per day).
+        ids.retain(|&other| other >> 16 != id >> 16);
         let at = ids.partition_point(|&other| other < id);
         ids.insert(at, id);
         if before.is_empty() {

@@ -613,6 +613,12 @@ impl Hub {
         self.upstream.pop_front()
     }
 
+    /// Whether [`poll_ready`](Self::poll_ready) may have something.
+    #[must_use]
+    pub fn has_ready(&self) -> bool {
+        !self.audience.ready.is_empty()
+    }
+
     /// The next subscriber that has something to be written.
     pub fn poll_ready(&mut self) -> Option<SubscriberId> {
         while let Some(index) = self.audience.ready.pop_front() {

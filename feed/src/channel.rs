@@ -116,7 +116,7 @@ impl Channel {
     #[inline]
     pub fn deliver<S: Sink>(&mut self, accepted: &Accepted<'_>, ts_recv: u64, sink: &mut S) {
         let first = accepted.packet.sequence();
-        for (sequence, message) in (first..).zip(accepted.packet.messages()) {
+        for (message, sequence) in accepted.packet.messages().zip(first..) {
             if sequence - first < accepted.verdict.skip {
                 continue;
             }
@@ -147,6 +147,18 @@ impl Channel {
         };
         self.message(message, origin, sink);
         Ok(())
+    }
+
+    /// Whether a message of a BinaryFILE begins another day: ITCH's start of messages behind other
+    /// messages, where files are read one after the other.  If so the numbering starts over.
+    pub fn starts_file_session(&mut self, message: &[u8]) -> bool {
+        let starts = self.file_sequence > 0 && matches!(message, [b'S', .., b'O']);
+        if starts {
+            self.file_sequence = 0;
+            self.normalizer.start_session();
+            self.counters.sessions += 1;
+        }
+        starts
     }
 
     #[inline]

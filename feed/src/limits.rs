@@ -11,5 +11,8 @@ pub const RECEIVE_BUFFER_BYTES: usize = 32 * 1024 * 1024;
 /// updates a second.
 pub const RING_SLOTS: usize = 65_536;
 
+/// Snapshots told between two packets: of a book of a hundred levels each takes some microseconds.
+pub const SNAPSHOTS_PER_ROUND_MAX: usize = 16;
+
 /// Channels of one process: the channel's number is the upper half of an instrument id.
 pub const CHANNELS_MAX: usize = 1_024;

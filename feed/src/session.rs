@@ -77,6 +77,8 @@ pub struct Session {
     current: Option<SessionId>,
     previous: Option<SessionId>,
     next: u64,
+    /// The send time of the session's first packet: what was sent before belongs to the time before.
+    first_sent: u64,
     newest_sent: u64,
 }
 
@@ -104,12 +106,21 @@ impl Session {
         let start = match self.current {
             None => Some(Start::First),
             Some(current) if current == place.session => {
+                if place.sent != 0 && place.sent < self.first_sent {
+                    // A late copy from before a restart.
+                    return Verdict {
+                        skip: place.count,
+                        old_session: true,
+                        ..Verdict::default()
+                    };
+                }
                 let fell_back = place.sequence < self.next;
                 let newer =
                     place.sent != 0 && place.sent > self.newest_sent.saturating_add(RESTART_NS_MIN);
                 (fell_back && newer).then_some(Start::Restart)
             }
-            Some(_) if self.previous == Some(place.session) => {
+            // A session begins with its first message: a heartbeat alone proves too little to forget all books.
+            Some(_) if self.previous == Some(place.session) || place.count == 0 => {
                 return Verdict {
                     skip: place.count,
                     old_session: true,
@@ -123,8 +134,14 @@ impl Session {
                 self.previous = self.current;
             }
             self.current = Some(place.session);
-            // Numbering starts at 1.  A venue that numbers from 0 loses nothing by it.
-            self.next = place.sequence.min(1);
+            // Numbering starts at 1.  A venue whose first message is numbered 0 loses nothing by it.
+            self.next = if place.count > 0 {
+                place.sequence.min(1)
+            } else {
+                1
+            };
+            self.first_sent = place.sent;
+            self.newest_sent = place.sent;
         }
         self.newest_sent = self.newest_sent.max(place.sent);
         let missing = (place.sequence > self.next).then(|| Missing {
@@ -230,6 +247,37 @@ mod tests {
         assert_eq!((copy.start, copy.skip), (None, 2));
         let mold = session.handle_packet(&place("7", 1, 2, 0));
         assert_eq!((mold.start, mold.skip), (None, 2));
+    }
+
+    #[test]
+    fn a_heartbeat_of_another_session_forgets_nothing() {
+        let mut session = Session::new();
+        session.handle_packet(&place("MON", 1, 9, 0));
+        let stray = session.handle_packet(&place("XXX", 1, 0, 0));
+        assert_eq!((stray.start, stray.old_session), (None, true));
+        assert_eq!(
+            session.handle_packet(&place("MON", 10, 1, 0)),
+            Verdict::default()
+        );
+    }
+
+    #[test]
+    fn a_first_heartbeat_numbered_0_is_no_gap() {
+        let mut session = Session::new();
+        session.handle_packet(&place("S", 0, 0, 0));
+        assert_eq!(session.handle_packet(&place("S", 1, 3, 0)).missing, None);
+    }
+
+    #[test]
+    fn a_copy_from_before_a_restart_is_old() {
+        let second = 1_000_000_000;
+        let mut session = Session::new();
+        session.handle_packet(&place("7", 1, 500, 10 * second));
+        session.handle_packet(&place("7", 1, 2, 420 * second));
+        let late = session.handle_packet(&place("7", 490, 11, 10 * second));
+        assert!(late.old_session);
+        assert_eq!((late.missing, late.skip), (None, 11));
+        assert_eq!(session.next_sequence(), 3);
     }
 
     #[test]

@@ -6,13 +6,14 @@
 
 use tickcast_book::link::{self, Publisher};
 use tickcast_book::market::Mic;
-use tickcast_book::{BookKind, Limits, Market, UpdateSink};
+use tickcast_book::{BookKind, Limits, Market, Update, UpdateKind, UpdateSink, flags};
 use tickcast_codecs::event::{Event, Header, Sink};
 use tickcast_codecs::protocol::Protocol;
 use tickcast_codecs::{DecodeError, SessionId};
 
 use crate::channel::Channel;
 use crate::counters::{ChannelCounters, ChannelStatus};
+use crate::limits::SNAPSHOTS_PER_ROUND_MAX;
 
 /// Sees every change of a book, right after it.
 pub trait Observer {
@@ -162,6 +163,13 @@ impl<U: UpdateSink, O: Observer> Shard<U, O> {
     ///
     /// [`DecodeError`] if it is malformed: counted, not applied.
     pub fn handle_file_message(&mut self, message: &[u8]) -> Result<(), DecodeError> {
+        if self.channel.starts_file_session(message) {
+            let header = Header {
+                instrument_id: u32::from(self.market.channel()) << 16,
+                ..Header::default()
+            };
+            self.market.apply(&header, &Event::Clear, &mut self.updates);
+        }
         let mut apply = Apply {
             market: &mut self.market,
             updates: &mut self.updates,
@@ -184,20 +192,64 @@ impl<U: UpdateSink, O: Observer> Shard<U, O> {
 }
 
 impl<O: Observer> Shard<Publisher, O> {
-    /// Answers the snapshot requests that wait, in band, and wakes the reactor.
+    /// Answers snapshot requests that wait, in band, and wakes the reactor if there is something for it.
+    ///
+    /// Not more than the ring has room for, and not many at once: the packets that come meanwhile wait in the
+    /// kernel.  The rest of the requests is answered in the next rounds.
     pub fn handle_requests(&mut self) {
-        while let Some(request) = self.updates.poll_request() {
-            for (bit, what) in [
-                (link::LEVELS, BookKind::ByPrice),
-                (link::ORDERS, BookKind::ByOrder),
-            ] {
-                if request.what & bit != 0 {
-                    self.market
-                        .snapshot(request.instrument_id, what, &mut self.updates);
-                }
+        for _ in 0..SNAPSHOTS_PER_ROUND_MAX {
+            if !self.updates.has_room() {
+                break;
+            }
+            let Some(request) = self.updates.poll_request() else {
+                break;
+            };
+            if request.instrument_id & 0xffff == 0 {
+                self.tell_channel();
+            } else {
+                let what = if request.what & link::ORDERS != 0 {
+                    BookKind::ByOrder
+                } else {
+                    BookKind::ByPrice
+                };
+                self.market
+                    .snapshot(request.instrument_id, what, &mut self.updates);
             }
         }
         self.updates.flush();
+    }
+
+    /// Tells again what isn't of a book: every definition and status, and whether a gap is open.
+    fn tell_channel(&mut self) {
+        let number = u32::from(self.market.channel()) << 16;
+        let header = *self.market.last();
+        let mut tell = |instrument_id, kind| {
+            self.updates.update(&Update {
+                header: Header {
+                    instrument_id,
+                    ..header
+                },
+                flags: flags::SNAPSHOT | flags::LAST,
+                kind,
+            });
+        };
+        for (id, definition) in self.market.instruments() {
+            tell(id, UpdateKind::Definition(*definition));
+            if let Some(status) = self.market.status(id) {
+                tell(id, UpdateKind::Status(*status));
+            }
+        }
+        if let Some(status) = self.market.status(number) {
+            tell(number, UpdateKind::Status(*status));
+        }
+        tell(
+            number,
+            if self.stale {
+                UpdateKind::Stale
+            } else {
+                UpdateKind::Live
+            },
+        );
     }
 
     /// Whether the reactor is gone.

@@ -16,7 +16,7 @@ use crate::frame;
 use crate::recognise::{ChannelIndex, Recogniser};
 
 /// Makes the end of a new channel's updates; `None` refuses the channel.
-pub type Connect<U> = Box<dyn FnMut(ChannelIndex, Protocol) -> Option<U>>;
+pub type Connect<U> = Box<dyn FnMut(ChannelIndex) -> Option<U>>;
 
 /// Plays recordings into books.
 pub struct Player<U> {
@@ -84,19 +84,15 @@ impl<U: UpdateSink> Player<U> {
                     }
                 };
                 let payload = datagram.payload;
-                let channel =
-                    self.recogniser
-                        .protocol(datagram.dst, payload)
-                        .and_then(|protocol| {
-                            let channel =
-                                self.recogniser.channel(datagram.dst, protocol, payload)?;
-                            Some((channel, protocol))
-                        });
-                let Some((channel, protocol)) = channel else {
+                let channel = self
+                    .recogniser
+                    .protocol(datagram.dst, payload)
+                    .and_then(|protocol| self.recogniser.channel(datagram.dst, protocol, payload));
+                let Some(channel) = channel else {
                     self.totals.unrecognised += 1;
                     return;
                 };
-                match self.shard(channel, protocol) {
+                match self.shard(channel) {
                     // A malformed packet is in the channel's counters.
                     Some(shard) => drop(shard.handle_packet(payload, ts_recv)),
                     None => self.totals.refused += 1,
@@ -111,7 +107,7 @@ impl<U: UpdateSink> Player<U> {
                     .forced()
                     .unwrap_or(Protocol::BinaryFileItch50);
                 let channel = self.recogniser.channel_of(protocol, SessionId::default());
-                match self.shard(channel, protocol) {
+                match channel.and_then(|channel| self.shard(channel)) {
                     Some(shard) => drop(shard.handle_file_message(message.bytes)),
                     None => self.totals.refused += 1,
                 }
@@ -119,19 +115,14 @@ impl<U: UpdateSink> Player<U> {
         }
     }
 
-    fn shard(&mut self, channel: ChannelIndex, protocol: Protocol) -> Option<&mut Shard<U, Rows>> {
-        while self.shards.len() <= channel.0 {
-            let index = ChannelIndex(self.shards.len());
-            let shard = u16::try_from(index.0).ok().and_then(|number| {
-                let updates = (self.connect)(index, protocol)?;
-                let rows = self.rows.clone();
-                Some(Shard::new(
-                    protocol,
-                    number,
-                    protocol.venue(),
-                    updates,
-                    rows,
-                ))
+    fn shard(&mut self, channel: ChannelIndex) -> Option<&mut Shard<U, Rows>> {
+        // Those before it that have no packet yet (a recogniser that looked ahead knows them) come first.
+        let known = self.shards.len();
+        for (index, protocol) in self.recogniser.channels().enumerate().skip(known) {
+            let shard = u16::try_from(index).ok().and_then(|number| {
+                let updates = (self.connect)(ChannelIndex(index))?;
+                let (venue, rows) = (protocol.venue(), self.rows.clone());
+                Some(Shard::new(protocol, number, venue, updates, rows))
             });
             self.shards.push(shard);
         }

@@ -13,6 +13,8 @@ use std::net::SocketAddr;
 use tickcast_codecs::SessionId;
 use tickcast_codecs::protocol::{Packet, Protocol};
 
+use tickcast_feed::limits::CHANNELS_MAX;
+
 use crate::limits::GROUPS_MAX;
 
 /// A channel's place in the order of appearance.
@@ -101,8 +103,13 @@ impl Recogniser {
         if let Some(channel) = self.groups.get(&group).and_then(|known| known.channel) {
             return Some(channel);
         }
-        let session = Packet::parse(protocol, payload).ok()?.session();
-        let channel = self.channel_of(protocol, session);
+        let packet = Packet::parse(protocol, payload).ok()?;
+        // A bare header of MoldUDP64 says nothing of what the group carries: wait for its first message.
+        let proves = packet.count() > 0 || !matches!(packet, Packet::MoldUdp64(_));
+        if !proves && self.forced.is_none() && !self.groups.contains_key(&group) {
+            return None;
+        }
+        let channel = self.channel_of(protocol, packet.session())?;
         if self.groups.len() < GROUPS_MAX || self.groups.contains_key(&group) {
             self.groups.insert(
                 group,
@@ -115,14 +122,22 @@ impl Recogniser {
         Some(channel)
     }
 
-    /// The channel of a protocol and session, a new one if need be.
-    pub fn channel_of(&mut self, protocol: Protocol, session: SessionId) -> ChannelIndex {
+    /// The channel of a protocol and session, a new one if need be; `None` beyond the bound.
+    pub fn channel_of(&mut self, protocol: Protocol, session: SessionId) -> Option<ChannelIndex> {
         let same = |seen: &Seen| seen.protocol == protocol && seen.session == session;
-        let at = self.channels.iter().position(same).unwrap_or_else(|| {
-            self.channels.push(Seen { protocol, session });
-            self.channels.len() - 1
-        });
-        ChannelIndex(at)
+        if let Some(at) = self.channels.iter().position(same) {
+            return Some(ChannelIndex(at));
+        }
+        if self.channels.len() >= CHANNELS_MAX {
+            return None;
+        }
+        self.channels.push(Seen { protocol, session });
+        Some(ChannelIndex(self.channels.len() - 1))
+    }
+
+    /// The protocols of the channels found so far, by index.
+    pub fn channels(&self) -> impl Iterator<Item = Protocol> + '_ {
+        self.channels.iter().map(|seen| seen.protocol)
     }
 }
 
@@ -131,10 +146,24 @@ mod tests {
     use super::*;
     use tickcast_codecs::moldudp64;
 
-    fn heartbeat(session: &str) -> Vec<u8> {
+    fn packet(session: &str) -> Vec<u8> {
         let mut bytes = Vec::new();
-        moldudp64::encode_heartbeat(&mut bytes, SessionId::from_padded(session.as_bytes()), 1);
+        let session = SessionId::from_padded(session.as_bytes());
+        let mut packet = moldudp64::PacketBuilder::new(&mut bytes, session, 1, 1_400);
+        // A system event.
+        packet.push(b"S\0\0\0\0\0\0\0\0\0\0O").unwrap();
         bytes
+    }
+
+    #[test]
+    fn a_bare_header_of_moldudp64_makes_no_channel() {
+        let mut bytes = Vec::new();
+        moldudp64::encode_heartbeat(&mut bytes, SessionId::from_padded(b"MON"), 1);
+        let protocol = Protocol::MoldUdp64Itch50;
+        let mut recogniser = Recogniser::new(None);
+        assert_eq!(recogniser.protocol(group(1), &bytes), Some(protocol));
+        assert_eq!(recogniser.channel(group(1), protocol, &bytes), None);
+        assert_eq!(recogniser.channels().count(), 0);
     }
 
     fn group(last: u8) -> SocketAddr {
@@ -145,13 +174,13 @@ mod tests {
     fn two_groups_with_one_session_are_one_channel_and_another_session_is_another() {
         let protocol = Protocol::MoldUdp64Itch50;
         let mut recogniser = Recogniser::new(None);
-        let a = recogniser.channel(group(1), protocol, &heartbeat("MON"));
-        let b = recogniser.channel(group(2), protocol, &heartbeat("MON"));
-        let other = recogniser.channel(group(3), protocol, &heartbeat("BX"));
+        let a = recogniser.channel(group(1), protocol, &packet("MON"));
+        let b = recogniser.channel(group(2), protocol, &packet("MON"));
+        let other = recogniser.channel(group(3), protocol, &packet("BX"));
         assert_eq!(a, b);
         assert_eq!((a, other), (Some(ChannelIndex(0)), Some(ChannelIndex(1))));
         // A roll on a known group stays on its channel.
-        let roll = recogniser.channel(group(1), protocol, &heartbeat("TUE"));
+        let roll = recogniser.channel(group(1), protocol, &packet("TUE"));
         assert_eq!(roll, a);
     }
 

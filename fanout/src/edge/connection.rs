@@ -27,6 +27,9 @@ const WRITE_BUFFER_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// A connection whose socket takes nothing for so long is dropped: its peer is gone, or never reads.
 const NO_PROGRESS: Duration = Duration::from_secs(30);
 
+/// Messages written before the peer's are read again: pongs and requests of a busy subscriber are seen too.
+const MESSAGES_PER_WRITE: usize = 64;
+
 /// How long a peer has to answer a close.
 const CLOSE: Duration = Duration::from_secs(1);
 
@@ -80,7 +83,10 @@ async fn exchange<S: AsyncRead + AsyncWrite + Unpin>(
 ) -> Result<(), Ended> {
     loop {
         tokio::select! {
-            () = wake.notified() => write(reactor, socket, id).await?,
+            () = wake.notified() => if write(reactor, socket, id).await? {
+                // There is more, when the peer had its turn.
+                wake.notify_one();
+            },
             message = socket.next() => match message {
                 Some(Ok(message)) => read(reactor, id, message),
                 Some(Err(Error::Capacity(_))) => return close(socket, CloseCode::Size, "too big").await,
@@ -102,28 +108,38 @@ fn read(reactor: &Reactor, id: SubscriberId, message: Message) {
     reactor.turn.notify_one();
 }
 
-/// Writes all that waits: one flush for everything that the hub has now.
+/// Writes what waits, with one flush; returns whether there may be more.
 async fn write<S: AsyncRead + AsyncWrite + Unpin>(
     reactor: &Reactor,
     socket: &mut WebSocketStream<S>,
     id: SubscriberId,
-) -> Result<(), Ended> {
-    loop {
+) -> Result<bool, Ended> {
+    let mut more = true;
+    for _ in 0..MESSAGES_PER_WRITE {
         let next = reactor.hub.borrow_mut().poll_transmit(id);
         let message = match next {
-            None => break,
+            None => {
+                more = false;
+                break;
+            }
             Some(Transmit::Text(bytes)) => {
                 Message::Text(Utf8Bytes::try_from(bytes).map_err(|_| Ended)?)
             }
             Some(Transmit::Binary(bytes)) => Message::Binary(bytes),
             Some(Transmit::Ping) => Message::Ping(bytes::Bytes::new()),
             Some(Transmit::Close { code, reason }) => {
-                return close(socket, CloseCode::from(code), reason).await;
+                close(socket, CloseCode::from(code), reason).await?;
+                return Ok(false);
             }
         };
         in_time(socket.feed(message)).await?;
     }
-    in_time(socket.flush()).await
+    in_time(socket.flush()).await?;
+    // A snapshot that was made for this subscriber may have flushed its profile to others.
+    if reactor.hub.borrow().has_ready() {
+        reactor.turn.notify_one();
+    }
+    Ok(more)
 }
 
 async fn in_time(write: impl Future<Output = Result<(), Error>>) -> Result<(), Ended> {

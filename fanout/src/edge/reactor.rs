@@ -189,6 +189,10 @@ fn turn(reactor: &Reactor, links: &mut [Link]) -> bool {
         }
     }
     for link in links {
+        if link.subscription.is_closed() {
+            // Nobody will answer.
+            link.waiting.clear();
+        }
         while let Some(request) = link.waiting.pop_front() {
             if link.subscription.request(request).is_err() {
                 link.waiting.push_front(request);

@@ -70,11 +70,12 @@ async fn serve(
     let _ = SockRef::from(&stream).set_send_buffer_size(SEND_BUFFER_BYTES);
     let service = service_fn(|request| {
         let reactor = Rc::clone(&reactor);
-        let held = Rc::clone(&held);
+        let held = &held;
         async move {
             let answer = if full {
                 let mut answer = text(StatusCode::SERVICE_UNAVAILABLE, "");
                 set(&mut answer, header::RETRY_AFTER, "1");
+                set(&mut answer, header::CONNECTION, "close");
                 answer
             } else {
                 answer(&reactor, request, held).await
@@ -92,7 +93,7 @@ async fn serve(
         .await;
 }
 
-async fn answer(reactor: &Rc<Reactor>, request: Request<Incoming>, held: Rc<()>) -> Answer {
+async fn answer(reactor: &Rc<Reactor>, request: Request<Incoming>, held: &Rc<()>) -> Answer {
     if request.method() != Method::GET && request.method() != Method::HEAD {
         let mut answer = text(StatusCode::METHOD_NOT_ALLOWED, "only GET\n");
         set(&mut answer, header::ALLOW, "GET, HEAD");
@@ -248,7 +249,7 @@ fn is_own_origin(headers: &HeaderMap) -> bool {
     authority.is_some() && authority == host
 }
 
-fn upgrade(reactor: &Rc<Reactor>, mut request: Request<Incoming>, held: Rc<()>) -> Answer {
+fn upgrade(reactor: &Rc<Reactor>, mut request: Request<Incoming>, held: &Rc<()>) -> Answer {
     let headers = request.headers();
     if !names(headers, header::UPGRADE, "websocket") {
         let mut answer = text(
@@ -286,6 +287,7 @@ fn upgrade(reactor: &Rc<Reactor>, mut request: Request<Incoming>, held: Rc<()>) 
         .find(|encoding| offers(*encoding));
 
     let reactor = Rc::clone(reactor);
+    let held = Rc::clone(held);
     let upgrading = hyper::upgrade::on(&mut request);
     tokio::task::spawn_local(async move {
         if let Ok(upgraded) = upgrading.await {

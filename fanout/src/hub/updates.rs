@@ -79,6 +79,15 @@ impl Hub {
         if channel >= self.channels.len() {
             return;
         }
+        // What isn't of a book was lost too: number 0 asks for definitions, statuses and the channel's state.
+        if let Ok(number) = u32::try_from(channel) {
+            self.upstream.push_back(Upstream {
+                channel,
+                instrument_id: number << 16,
+                interest: 0,
+                snapshot: true,
+            });
+        }
         for id in self.channels[channel].mirrors.lost() {
             self.lose(channel, id);
         }
@@ -271,22 +280,21 @@ impl Hub {
 
     /// The venue emptied a book, or all of a channel.
     pub(super) fn clear(&mut self, channel: usize, header: &Header) {
-        let ids = if header.instrument_id & 0xffff == 0 {
-            self.channels[channel].mirrors.ids()
+        let ids: BTreeSet<u32> = if header.instrument_id & 0xffff == 0 {
+            let place = &self.channels[channel];
+            let stale = place.stale_books.iter().copied();
+            place.mirrors.ids().into_iter().chain(stale).collect()
         } else {
-            vec![header.instrument_id]
+            BTreeSet::from([header.instrument_id])
         };
         for instrument_id in ids {
             let header = Header {
                 instrument_id,
                 ..*header
             };
+            self.set_stale(channel, instrument_id, false);
             let change = self.channels[channel].mirrors.clear(&header);
             self.react(channel, instrument_id, change);
-            self.set_stale(channel, instrument_id, false);
-        }
-        if header.instrument_id & 0xffff == 0 {
-            self.channels[channel].stale_books.clear();
         }
     }
 
