@@ -65,6 +65,15 @@ fn default_listen() -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], 8080))
 }
 
+/// The cores that a thread can be pinned to.
+fn cores() -> Vec<usize> {
+    core_affinity::get_core_ids()
+        .unwrap_or_default()
+        .into_iter()
+        .map(|core| core.id)
+        .collect()
+}
+
 impl Config {
     /// Reads and checks a file.
     pub(crate) fn read(path: &Path) -> Result<Self, Failure> {
@@ -104,12 +113,28 @@ impl Config {
                     "{name}: venue = {venue:?}: a market identifier code has four letters or digits"
                 ));
             }
+            if protocol == Protocol::BinaryFileItch50 {
+                return Err(format!(
+                    "{name}: protocol = {:?}: a file format, not received by multicast",
+                    channel.protocol
+                ));
+            }
+            if let Some(core) = channel.core
+                && !cores().contains(&core)
+            {
+                return Err(format!(
+                    "{name}: core = {core}: this machine lets us use {:?}",
+                    cores()
+                ));
+            }
             if channel.groups.is_empty() {
                 return Err(format!("{name}: groups: at least one group:port is needed"));
             }
             for group in &channel.groups {
-                if !group.ip().is_multicast() {
-                    return Err(format!("{name}: groups: {group} is no multicast group"));
+                if !group.ip().is_multicast() || group.port() == 0 {
+                    return Err(format!(
+                        "{name}: groups: {group} is no multicast group and port"
+                    ));
                 }
                 if !groups.insert(*group) {
                     return Err(format!(
@@ -149,7 +174,7 @@ mod tests {
         protocol = "moldudp64/itch50"
         groups = ["233.54.12.111:26477"]
         interface = "127.0.0.1"
-        core = 1
+        core = 0
     "#;
 
     #[test]
@@ -157,14 +182,15 @@ mod tests {
         let config = Config::parse(GOOD).unwrap();
         assert_eq!(config.listen.port(), 9000);
         let channel = &config.channels[0];
-        assert_eq!((channel.venue.as_str(), channel.core), ("XNAS", Some(1)));
+        assert_eq!((channel.venue.as_str(), channel.core), ("XNAS", Some(0)));
         assert_eq!(channel.protocol, Protocol::MoldUdp64Itch50);
     }
 
     #[test]
     fn what_is_wrong_is_named_with_its_key_value_and_rule() {
         for (from, to, said) in [
-            ("core = 1", "cores = 1", "unknown field `cores`"),
+            ("core = 0", "cores = 1", "unknown field `cores`"),
+            ("core = 0", "core = 9999", "core = 9999: this machine"),
             (
                 "moldudp64/itch50",
                 "fix",
@@ -177,7 +203,7 @@ mod tests {
             ),
             ("name = \"totalview\"", "name = \"\"", "name = \"\""),
             (
-                "core = 1",
+                "core = 0",
                 "venue = \"Nasdaq\"",
                 "venue = \"Nasdaq\": a market identifier code",
             ),

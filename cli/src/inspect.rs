@@ -65,6 +65,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     );
     let mut progress = Progress::new(&arguments.file.display().to_string(), &capture);
     let ended = loop {
+        if arguments.limit == Some(0) {
+            break Ok(());
+        }
         match inspector.step(&mut capture) {
             Ok(Some(Step::More)) => progress.step(&capture),
             Ok(Some(Step::Enough) | None) => break Ok(()),

@@ -65,8 +65,9 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "FILE")]
     books_out: Option<PathBuf>,
     /// Levels a side in each row.
-    #[arg(long, value_name = "N", default_value_t = 10, requires = "books_out")]
-    depth: usize,
+    #[arg(long, value_name = "N", default_value_t = 10, requires = "books_out",
+        value_parser = clap::value_parser!(u16).range(0..=10_000))]
+    depth: u16,
     /// Take every datagram for this protocol, instead of recognising it by its content.
     #[arg(long, value_name = "PROTOCOL", value_parser = crate::protocol)]
     protocol: Option<Protocol>,
@@ -122,7 +123,7 @@ impl Arguments {
             let file = File::create(path).map_err(failed)?;
             Box::new(BufWriter::with_capacity(1 << 16, file))
         };
-        let csv = BooksCsv::new(out, self.depth).map_err(failed)?;
+        let csv = BooksCsv::new(out, usize::from(self.depth)).map_err(failed)?;
         Ok(Rows(Some(Rc::new(RefCell::new(csv)))))
     }
 }
@@ -133,6 +134,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
             "--json and --books-out - both want stdout".to_owned(),
         ));
     }
+    check_inputs(arguments)?;
     if arguments.serve {
         return serve(arguments);
     }
@@ -145,6 +147,27 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let played = play(arguments, &mut player, &rows, &mut |_| Turn::Go);
     finish(arguments, &player.summary(), &rows, &played)?;
     played.result
+}
+
+/// Every recording has to be there and of a known kind before anything is written or served, and none of
+/// them may be the file that the rows go to.
+fn check_inputs(arguments: &Arguments) -> Result<(), Failure> {
+    let same = |a: &Path, b: &Path| match (a.canonicalize(), b.canonicalize()) {
+        (Ok(a), Ok(b)) => a == b,
+        _ => false,
+    };
+    for file in &arguments.files {
+        drop(open(file)?);
+        if let Some(out) = &arguments.books_out
+            && same(file, out)
+        {
+            return Err(Failure::Usage(format!(
+                "--books-out {}: that is a recording to be read",
+                out.display()
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// What a playing came to.
@@ -294,6 +317,11 @@ fn finish(
         return writeln!(io::stdout(), "{value}").map_err(|error| Failure::output(&error));
     }
     eprint!("{}", as_text(summary));
+    if summary.message_count() == 0 && summary.records > 0 {
+        eprintln!(
+            "no message of a known protocol was found; `tickcast inspect --stats` says what is there"
+        );
+    }
     if arguments.books_out.is_some() {
         eprintln!("{written:>12} rows written");
     }

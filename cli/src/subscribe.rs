@@ -69,7 +69,7 @@ pub(crate) struct Arguments {
     #[arg(long)]
     json: bool,
     /// End after so many data messages.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
     /// End after so many seconds.
     #[arg(long, value_name = "SECONDS")]
@@ -171,10 +171,12 @@ impl Session {
     /// Connects, and connects again.
     async fn keep(&mut self) -> Ended {
         let mut pause = RECONNECT_MIN;
+        // Listened to from here to the end: a signal during a pause ends it too.
+        let mut stop = std::pin::pin!(stopped());
         loop {
             let ended = tokio::select! {
                 ended = self.once() => ended,
-                _ = tokio::signal::ctrl_c() => return Ended::Done,
+                () = &mut stop => return Ended::Done,
             };
             let Ended::Broken(why, had_worked) = ended else {
                 return ended;
@@ -193,7 +195,10 @@ impl Session {
                 return Ended::Broken(why, had_worked);
             }
             eprintln!("{why}; connecting again in {jittered:.1?}");
-            tokio::time::sleep(jittered).await;
+            tokio::select! {
+                () = tokio::time::sleep(jittered) => {}
+                () = &mut stop => return Ended::Done,
+            }
             pause = (pause * 2).min(RECONNECT_MAX);
         }
     }
@@ -361,6 +366,20 @@ fn told(control: &Control) -> Option<(String, bool)> {
     }
 }
 
+/// Ends with the first Ctrl-C or SIGTERM.
+async fn stopped() {
+    use tokio::signal::unix::{SignalKind, signal};
+    match signal(SignalKind::terminate()) {
+        Ok(mut terminate) => {
+            tokio::select! {
+                _ = tokio::signal::ctrl_c() => {}
+                _ = terminate.recv() => {}
+            }
+        }
+        Err(_) => drop(tokio::signal::ctrl_c().await),
+    }
+}
+
 /// Half to one and a half: many clients of one server don't come back together.
 fn jitter(pause: Duration) -> Duration {
     use std::hash::{BuildHasher, RandomState};
@@ -399,8 +418,9 @@ impl Output {
                 decimal: arguments.decimal,
             });
         }
-        let mut terminal = Terminal::new(CrosstermBackend::new(io::stdout()))?;
-        terminal.clear()?;
+        // Not `Terminal::clear`: it asks where the cursor is, and not every terminal answers.
+        io::stdout().lock().write_all(b"\x1b[2J\x1b[H")?;
+        let terminal = Terminal::new(CrosstermBackend::new(io::stdout()))?;
         Ok(Self::Ladder(Box::new(Ladder {
             terminal,
             drawn: Instant::now(),

@@ -222,3 +222,47 @@ fn subscribing_where_nobody_listens_fails_at_once_if_asked_to() {
     assert_eq!(output.status.code(), Some(1));
     assert!(stderr(&output).contains("ws://127.0.0.1:1/v1/ws"));
 }
+
+#[test]
+fn rows_never_replace_the_recording_they_come_from() {
+    let folder = tempfile::tempdir().unwrap();
+    let copy = folder.path().join("day.pcap.gz");
+    let capture = testdata("nasdaq-itch/ARL_2025-07-17_first_reencoded_moldudp64.pcap.gz");
+    fs::copy(&capture, &copy).unwrap();
+    let path = copy.to_str().unwrap();
+    let output = tickcast(&["replay", path, "--books-out", path]);
+    assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+    assert_eq!(fs::read(&copy).unwrap(), fs::read(&capture).unwrap());
+    // Nor is an earlier result lost to a recording that isn't there.
+    let rows = folder.path().join("rows.csv");
+    fs::write(&rows, "earlier").unwrap();
+    let output = tickcast(&[
+        "replay",
+        "missing.pcap",
+        "--books-out",
+        rows.to_str().unwrap(),
+    ]);
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(fs::read(&rows).unwrap(), b"earlier");
+}
+
+#[test]
+fn statistics_obey_the_symbol_filter() {
+    let capture = testdata("nasdaq-itch/itch50_first1000_messages.itch");
+    let output = tickcast(&[
+        "inspect",
+        capture.to_str().unwrap(),
+        "--stats",
+        "--json",
+        "--symbol",
+        "AAPL",
+    ]);
+    let statistics: Value = serde_json::from_str(&stdout(&output)).unwrap();
+    assert_eq!(statistics["packets"], 1_000);
+    let counted: u64 = statistics["messages"]["binaryfile/itch50"]
+        .as_object()
+        .map_or(0, |by_type| {
+            by_type.values().map(|count| count.as_u64().unwrap()).sum()
+        });
+    assert!(counted < 10, "{statistics}");
+}

@@ -37,8 +37,37 @@ fn normalize_at(bytes: &[u8], ts_recv: u64) -> Result<(Header, Event), DecodeErr
         ts_recv,
     };
     let result = Normalizer::new(CHANNEL).message(bytes, origin, &mut events);
+    // An order of an instrument that had no directory message tells the instrument first.
+    if matches!(events.last(), Some((_, Event::Add { .. }))) {
+        assert!(matches!(events.remove(0).1, Event::Definition(_)));
+    }
     assert_eq!(events.len(), usize::from(result.is_ok()));
     result.map(|()| events[0])
+}
+
+#[test]
+fn an_order_without_directory_message_tells_its_symbol_once_a_session() {
+    let mut normalizer = Normalizer::new(CHANNEL);
+    let symbols = |bytes: &[u8], normalizer: &mut Normalizer| {
+        let mut events: Vec<(Header, Event)> = Vec::new();
+        normalizer
+            .message(bytes, Origin::default(), &mut events)
+            .unwrap();
+        events
+            .iter()
+            .filter_map(|(_, event)| match event {
+                Event::Definition(definition) => Some(definition.symbol.to_string()),
+                _ => None,
+            })
+            .collect::<Vec<_>>()
+    };
+    let add = seed!("real_a_0");
+    let first = symbols(add, &mut normalizer);
+    assert_eq!(first.len(), 1);
+    assert!(!first[0].is_empty());
+    assert!(symbols(add, &mut normalizer).is_empty());
+    normalizer.start_session();
+    assert_eq!(symbols(add, &mut normalizer), first);
 }
 
 /// The event of one message, after a look at its header.

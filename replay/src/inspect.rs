@@ -278,14 +278,14 @@ impl<W: Write> Inspector<W> {
         for (sequence, bytes) in (first..).zip(messages) {
             let message = protocol.message(bytes);
             let name = message.as_ref().map_or("unknown", Message::name);
+            if !self.passes(message.as_ref().ok()) {
+                continue;
+            }
             *self
                 .statistics
                 .messages
                 .entry((protocol.name(), name))
                 .or_default() += 1;
-            if !self.passes(message.as_ref().ok()) {
-                continue;
-            }
             match self.options.style {
                 Style::Json => {
                     separate(&mut self.line, &mut any);

@@ -120,7 +120,12 @@ pub fn itch50(data: &[u8]) {
             ts_recv,
         };
         let result = normalizer.message(data, origin, &mut events);
-        assert_eq!(events.len(), usize::from(result.is_ok()));
+        // The first order of an instrument without directory message tells the instrument too.
+        let told = match events.as_slice() {
+            [(_, Event::Definition(_)), (_, Event::Add { .. })] => 1,
+            _ => 0,
+        };
+        assert_eq!(events.len() - told, usize::from(result.is_ok()));
         if parsed.is_err() {
             assert_eq!(result, parsed.map(drop));
         }

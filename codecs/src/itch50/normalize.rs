@@ -32,6 +32,7 @@ const DAY: u64 = 24 * HOUR;
 /// | `X` Order Cancel | `Cancel` |
 /// | `D` Order Delete | `Delete` |
 /// | `U` Order Replace | `Replace` |
+/// | `A`, `F` of an instrument without directory message | `Definition` of the symbol alone, first |
 /// | `P` Trade | `Trade`, hidden; no side, see below |
 /// | `Q` Cross Trade | `Trade`, cross; conditions: the cross type; not printable if no share was matched |
 /// | `B` Broken Trade | `TradeBreak` |
@@ -69,7 +70,12 @@ const DAY: u64 = 24 * HOUR;
 pub struct Normalizer {
     channel: u16,
     midnight: Midnight,
+    /// A bit for each locate whose symbol was told.
+    known: Box<[u64; LOCATES / 64]>,
 }
+
+/// Stock locates there can be.
+const LOCATES: usize = 1 << 16;
 
 #[derive(Debug, Clone, Copy)]
 enum Midnight {
@@ -84,16 +90,17 @@ enum Midnight {
 impl Normalizer {
     /// A normalizer for one channel.
     #[must_use]
-    pub const fn new(channel: u16) -> Self {
+    pub fn new(channel: u16) -> Self {
         Self {
             channel,
             midnight: Midnight::Unknown,
+            known: Box::new([0; LOCATES / 64]),
         }
     }
 
     /// Takes midnight (nanoseconds since the Unix epoch) as given, rather than from packets.
     #[must_use]
-    pub const fn with_midnight(self, midnight: u64) -> Self {
+    pub fn with_midnight(self, midnight: u64) -> Self {
         Self {
             midnight: Midnight::Given(midnight),
             ..self
@@ -104,6 +111,22 @@ impl Normalizer {
     pub fn start_session(&mut self) {
         if let Midnight::Found(_) = self.midnight {
             self.midnight = Midnight::Unknown;
+        }
+        *self.known = [0; LOCATES / 64];
+    }
+
+    /// Whether the locate's symbol was told before; from now on it was.
+    #[inline]
+    fn learn(&mut self, locate: U16) -> bool {
+        let locate = usize::from(locate.get());
+        let bit = 1_u64 << (locate % 64);
+        match self.known.get_mut(locate / 64) {
+            Some(word) => {
+                let known = *word & bit != 0;
+                *word |= bit;
+                known
+            }
+            None => true,
         }
     }
 
@@ -410,13 +433,33 @@ impl event::Normalizer for Normalizer {
             }
             message_type => {
                 let (header, event) = self.other(message_type, bytes, origin)?;
+                if let (Event::Definition(_), Ok(directory)) =
+                    (&event, view::<StockDirectory>(bytes))
+                {
+                    self.learn(directory.stock_locate);
+                }
                 sink.event(&header, &event);
                 return Ok(());
             }
         };
         let header = self.header(security(locate)?, timestamp, origin);
+        if matches!(event, Event::Add { .. }) && !self.learn(locate) {
+            // A recording that begins in mid-day has no directory: the order names its stock.
+            sink.event(&header, &Event::Definition(named(bytes)));
+        }
         sink.event(&header, &event);
         Ok(())
+    }
+}
+
+/// What an added order tells of its instrument: `A` and `F` have the stock at the same offset.
+#[cold]
+fn named(bytes: &[u8]) -> Definition {
+    Definition {
+        symbol: Text::from_padded(bytes.get(24..32).unwrap_or_default()),
+        round_lot_size: 0,
+        is_test: false,
+        is_etp: false,
     }
 }
 

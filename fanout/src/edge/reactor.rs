@@ -48,6 +48,8 @@ pub struct Reactor {
     pub(super) turn: Notify,
     pub(super) counters: Vec<(String, ReadCounters)>,
     pub(super) stop: Stop,
+    /// Only programs of this machine can connect.
+    pub(super) is_loopback: bool,
     started: Instant,
 }
 
@@ -90,12 +92,14 @@ impl Reactor {
                 waiting: VecDeque::new(),
             });
         }
+        let is_loopback = listener.local_addr()?.ip().is_loopback();
         let reactor = Rc::new(Self {
             hub: RefCell::new(Hub::new(config, info, channels)),
             connections: RefCell::new(Vec::new()),
             turn: Notify::new(),
             counters,
             stop,
+            is_loopback,
             started: Instant::now(),
         });
         LocalSet::new().block_on(&runtime, async {

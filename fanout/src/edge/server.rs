@@ -1,7 +1,7 @@
 //! Accepts connections and answers HTTP: the page, the queries, the upgrade to WebSocket.
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -101,6 +101,9 @@ async fn answer(reactor: &Rc<Reactor>, request: Request<Incoming>, held: &Rc<()>
     }
     let path = request.uri().path().to_owned();
     let query = request.uri().query().unwrap_or_default().to_owned();
+    if reactor.is_loopback && !names_this_machine(request.headers()) {
+        return text(StatusCode::FORBIDDEN, "");
+    }
     match path.as_str() {
         "/v1/ws" => upgrade(reactor, request, held),
         "/v1/instruments" => json_bytes(StatusCode::OK, reactor.hub.borrow().instruments()),
@@ -233,6 +236,26 @@ fn names(headers: &HeaderMap, name: header::HeaderName, token: &str) -> bool {
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))
         .any(|item| item.trim().eq_ignore_ascii_case(token))
+}
+
+/// Whether the client means this machine by its address or as `localhost`.  A page of elsewhere whose name was
+/// made to lead here (DNS rebinding) doesn't.  A client without `Host` is no browser.
+fn names_this_machine(headers: &HeaderMap) -> bool {
+    let Some(host) = headers.get(header::HOST) else {
+        return true;
+    };
+    let Ok(host) = host.to_str() else {
+        return false;
+    };
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        _ => host,
+    };
+    let name = name.trim_start_matches('[').trim_end_matches(']');
+    name.eq_ignore_ascii_case("localhost")
+        || name
+            .parse::<IpAddr>()
+            .is_ok_and(|address| address.is_loopback())
 }
 
 /// A page of another site must not read this server through its visitor's browser.
