@@ -4,8 +4,9 @@
 //! integers: for each ask, best first, the price as i64 and then the size as u64; then each bid likewise.
 //! Counts of orders aren't part of it: a book by price doesn't have them.
 
+use tickcast_codecs::checksum::book_checksum;
+
 use crate::level::Level;
-use crate::limits::CHECKSUM_LEVELS_MAX;
 
 /// Of levels that come best first; those beyond the tenth don't count.
 #[must_use]
@@ -13,17 +14,8 @@ pub fn checksum(
     bids: impl IntoIterator<Item = Level>,
     asks: impl IntoIterator<Item = Level>,
 ) -> u32 {
-    let mut bytes = [[0_u8; 16]; 2 * CHECKSUM_LEVELS_MAX];
-    let mut used = 0;
-    let asks = asks.into_iter().take(CHECKSUM_LEVELS_MAX);
-    let bids = bids.into_iter().take(CHECKSUM_LEVELS_MAX);
-    for (place, level) in bytes.iter_mut().zip(asks.chain(bids)) {
-        let (px, size) = place.split_at_mut(8);
-        px.copy_from_slice(&level.px.0.to_le_bytes());
-        size.copy_from_slice(&level.size.to_le_bytes());
-        used += 1;
-    }
-    crc32fast::hash(bytes[..used].as_flattened())
+    let pair = |level: Level| (level.px.0, level.size);
+    book_checksum(bids.into_iter().map(pair), asks.into_iter().map(pair))
 }
 
 #[cfg(test)]

@@ -3,9 +3,6 @@
 /// Instruments of a channel: the numbers are 16 bits wide, and 0 is the channel itself.
 pub const INSTRUMENTS_MAX: usize = 1 << 16;
 
-/// Levels of a side that go into a checksum: `docs/protocol.md`, "Checksum".
-pub const CHECKSUM_LEVELS_MAX: usize = 10;
-
 /// The limits of one channel's books.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
@@ -36,8 +33,6 @@ impl Default for Limits {
         }
     }
 }
-
-const _: () = assert!(CHECKSUM_LEVELS_MAX < 1 << 18);
 
 /// Snapshots that a reactor may have asked for and not got: more instruments than one subscription names
 /// at once are asked for in turns.

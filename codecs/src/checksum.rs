@@ -13,13 +13,20 @@ pub fn book_checksum(
     bids: impl IntoIterator<Item = (i64, u64)>,
     asks: impl IntoIterator<Item = (i64, u64)>,
 ) -> u32 {
-    let mut crc = crc32fast::Hasher::new();
+    // One call over a contiguous buffer: several times faster than eight bytes at a time.
+    let mut bytes = [[0_u8; 16]; 2 * LEVELS];
+    let mut used = 0_usize;
     let asks = asks.into_iter().take(LEVELS);
-    for (px, size) in asks.chain(bids.into_iter().take(LEVELS)) {
-        crc.update(&px.to_le_bytes());
-        crc.update(&size.to_le_bytes());
+    let levels = asks.chain(bids.into_iter().take(LEVELS));
+    for (place, (px, size)) in bytes.iter_mut().zip(levels) {
+        let (px_bytes, size_bytes) = place.split_at_mut(8);
+        px_bytes.copy_from_slice(&px.to_le_bytes());
+        size_bytes.copy_from_slice(&size.to_le_bytes());
+        used = used.saturating_add(1);
     }
-    crc.finalize()
+    bytes
+        .get(..used)
+        .map_or(0, |used| crc32fast::hash(used.as_flattened()))
 }
 
 #[cfg(test)]
