@@ -20,6 +20,12 @@ proptest! {
 }
 
 #[test]
+fn a_first_event_of_the_other_kind_decides_how_the_books_are_kept() {
+    // Found by the property above: a run of orders that begins with a level.
+    run_bytes(&[8, 255, 10, 0, 0, 0, 90]);
+}
+
+#[test]
 fn a_million_events_of_each_kind_and_seed_leave_everything_equal() {
     let seeds = std::env::var("TICKCAST_SEEDS").map_or(2, |n| n.parse().expect("a number"));
     for seed in 1..=seeds {

@@ -844,19 +844,21 @@ pub fn run(run: Run, choices: &mut impl Choices) -> Summary {
         let all = sequence.is_multiple_of(run.compare_every);
         if all || run.compare_touched {
             summary.compared += 1;
+            // The first book event decides the kind, whatever the run meant to send.
+            let kind = reference.kind.unwrap_or(run.kind);
             for instrument in (0..=INSTRUMENTS).map(id) {
                 if !all && instrument != instrument_id {
                     continue;
                 }
-                compare(&reference, instrument, &market.book(instrument), run.kind);
+                compare(&reference, instrument, &market.book(instrument), kind);
                 compare(
                     &reference,
                     instrument,
                     &by_price.book(instrument),
                     BookKind::ByPrice,
                 );
-                if run.kind == BookKind::ByOrder {
-                    compare(&reference, instrument, &by_order.book(instrument), run.kind);
+                if kind == BookKind::ByOrder {
+                    compare(&reference, instrument, &by_order.book(instrument), kind);
                 }
                 let stale = reference.faulty.contains(&instrument);
                 assert_eq!(market.state(instrument) == BookState::Stale, stale);
@@ -868,6 +870,10 @@ pub fn run(run: Run, choices: &mut impl Choices) -> Summary {
                 }
                 let book = joiner.replica.book(instrument);
                 let what = joiner.replica.what();
+                if what == BookKind::ByOrder && kind == BookKind::ByPrice {
+                    // Joined before the kind was known: there are no orders to follow.
+                    continue;
+                }
                 compare(&reference, instrument, &book, what);
             }
             let counters = market.counters();
@@ -880,7 +886,8 @@ pub fn run(run: Run, choices: &mut impl Choices) -> Summary {
         if sequence % run.join_every == 0 {
             summary.joins += 1;
             let instrument = id(1 + u32::try_from(summary.joins).expect("few") % INSTRUMENTS);
-            let orders = summary.joins & 1 == 0 && run.kind == BookKind::ByOrder;
+            let orders =
+                summary.joins & 1 == 0 && reference.kind.unwrap_or(run.kind) == BookKind::ByOrder;
             let what = if orders {
                 BookKind::ByOrder
             } else {
@@ -1004,7 +1011,7 @@ fn join(market: &Market, instrument: u32, what: BookKind) -> Joiner {
 
 /// All views of one book.
 fn compare(reference: &Reference, instrument: u32, book: &Book<'_>, what: BookKind) {
-    let uncounted = what == BookKind::ByPrice && reference.kind == Some(BookKind::ByPrice);
+    let uncounted = reference.kind == Some(BookKind::ByPrice);
     for side in [Side::Bid, Side::Ask] {
         let levels = reference.levels(instrument, side);
         assert!(
