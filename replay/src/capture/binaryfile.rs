@@ -4,6 +4,8 @@
 //! The format has no magic, so it is recognised by its first messages: each of a type that ITCH 5.0
 //! has, with that type's length.
 
+use tickcast_codecs::itch50;
+
 use super::error::{Fault, Part};
 use super::stream::{Found, Stream};
 
@@ -47,43 +49,20 @@ impl Reader {
 fn begins_with_messages(mut head: &[u8]) -> bool {
     let mut seen = false;
     while let Some(([a, b, message_type], _)) = head.split_first_chunk::<3>() {
-        let len = u16::from_be_bytes([*a, *b]);
+        let len = usize::from(u16::from_be_bytes([*a, *b]));
         if len == 0 {
             return seen;
         }
-        if message_len(*message_type) != Some(len) {
+        if itch50::Message::length_of(*message_type) != Some(len) {
             return false;
         }
         seen = true;
-        let Some(rest) = head.get(LENGTH_LEN + usize::from(len)..) else {
+        let Some(rest) = head.get(LENGTH_LEN + len..) else {
             break;
         };
         head = rest;
     }
     seen
-}
-
-/// The length of each message of ITCH 5.0.
-fn message_len(message_type: u8) -> Option<u16> {
-    Some(match message_type {
-        b'S' | b'W' => 12,
-        b'D' | b'B' => 19,
-        b'Y' | b'N' => 20,
-        b'h' => 21,
-        b'X' => 23,
-        b'H' => 25,
-        b'L' => 26,
-        b'K' => 28,
-        b'E' => 31,
-        b'V' | b'J' | b'U' => 35,
-        b'A' | b'C' => 36,
-        b'R' => 39,
-        b'F' | b'Q' => 40,
-        b'P' => 44,
-        b'O' => 48,
-        b'I' => 50,
-        _ => return None,
-    })
 }
 
 const LENGTH_LEN: usize = 2;
