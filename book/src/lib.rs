@@ -14,6 +14,7 @@
 //! | [`snapshot`] | [`BookSnapshot`]: a book as of a sequence number, as a value |
 //! | [`integrity`] | [`BookState`], [`Counters`]: whether a book can be trusted |
 //! | [`error`] | [`Fault`]: what can be wrong with an event |
+//! | [`report`] | [`Report`]: what a channel says of itself: lines, gaps, counters |
 //! | [`checksum`](mod@checksum) | the checksum that subscribers compare |
 //! | [`limits`] | every bound, with its reason |
 //!
@@ -33,6 +34,7 @@ pub mod link;
 pub mod market;
 mod orders;
 pub mod replica;
+pub mod report;
 pub mod snapshot;
 pub mod update;
 
@@ -44,5 +46,6 @@ pub use level::{BookKind, Level, Order};
 pub use limits::Limits;
 pub use market::{Applied, Market, Mic};
 pub use replica::Replica;
+pub use report::Report;
 pub use snapshot::BookSnapshot;
 pub use update::{NoUpdates, OrderAction, OrderUpdate, Update, UpdateKind, UpdateSink, flags};

@@ -5,6 +5,7 @@
 //! | [`session`] | which messages of a packet are new (machine) |
 //! | [`channel`] | packets in, events out, in order, each once (machine) |
 //! | [`shard`] | a channel, its market and what it tells (machine) |
+//! | [`snapshot`] | what a shard asks of a snapshot server, and gets |
 //! | [`counters`] | what is counted, and the copy that other threads read |
 //! | [`socket`] | the multicast socket (edge) |
 //! | [`receiver`] | the pinned thread that moves packets from the socket to the shard (edge) |
@@ -17,6 +18,7 @@ pub mod limits;
 pub mod receiver;
 pub mod session;
 pub mod shard;
+pub mod snapshot;
 pub mod socket;
 
 pub use channel::Channel;
