@@ -36,14 +36,11 @@ fn level(symbol: u8, size: u32, price: i64) -> Vec<u8> {
 }
 
 /// The session's messages, the first with number 1.
-fn messages(count: usize) -> Vec<Vec<u8>> {
+fn messages(count: u32) -> Vec<Vec<u8>> {
     (0..count)
         .map(|n| {
-            level(
-                b'A' + (n % 3) as u8,
-                100 + n as u32,
-                10_000 + (n % 7) as i64,
-            )
+            let symbol = [b'A', b'B', b'C'][n as usize % 3];
+            level(symbol, 100 + n, 10_000 + i64::from(n % 7))
         })
         .collect()
 }

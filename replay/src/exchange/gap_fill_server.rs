@@ -309,21 +309,19 @@ impl GapFillConnection {
     /// Takes bytes from the client, split anywhere.
     pub fn handle_bytes(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() && !self.closing {
-            let needed = needed(&self.held);
-            let Some(needed) = needed.filter(|&needed| needed <= REQUEST_BYTES_MAX) else {
-                self.counters.requests += 1;
-                self.counters.malformed += 1;
-                self.closing = true;
-                return;
-            };
-            let (taken, rest) = bytes
-                .split_at_checked(needed - self.held.len())
-                .unwrap_or((bytes, &[]));
+            // Never less: what is held was looked at when it came.
+            let missing = needed(&self.held).saturating_sub(self.held.len());
+            let (taken, rest) = bytes.split_at_checked(missing).unwrap_or((bytes, &[]));
             self.held.extend_from_slice(taken);
             bytes = rest;
-            if self.held.len() >= HEADER_LEN && Some(self.held.len()) == self::needed(&self.held) {
+            let needed = needed(&self.held);
+            if needed == self.held.len() {
                 self.handle_request();
                 self.held.clear();
+            } else if needed > REQUEST_BYTES_MAX {
+                self.counters.requests += 1;
+                self.counters.malformed += 1;
+                self.handle_closed();
             }
         }
     }
@@ -410,8 +408,7 @@ impl GapFillConnection {
             Ok(_) | Err(Invalid::Malformed) => &mut self.counters.malformed,
         };
         *refused += 1;
-        self.ranges.clear();
-        self.closing = true;
+        self.handle_closed();
     }
 }
 
@@ -425,13 +422,12 @@ const REQUEST_BYTES_MAX: usize = HEADER_LEN + REQUEST_RANGES_MAX * size_of::<Seq
 #[expect(clippy::cast_possible_truncation, reason = "a constant below 65,536")]
 const PAYLOAD_BYTES_MAX: u16 = (STREAM_CHUNK_BYTES - 1_024) as u16;
 
-/// How many bytes the request has that begins with `held`; `None` if that is no number.
-fn needed(held: &[u8]) -> Option<usize> {
-    let Ok((header, _)) = GapFillRequestHeader::ref_from_prefix(held) else {
-        return Some(HEADER_LEN);
-    };
-    usize::try_from(header.request_range_count.get())
-        .ok()?
-        .checked_mul(size_of::<SequenceRange>())?
-        .checked_add(HEADER_LEN)
+/// How many bytes the request has that begins with `held`.
+fn needed(held: &[u8]) -> usize {
+    GapFillRequestHeader::ref_from_prefix(held).map_or(HEADER_LEN, |(header, _)| {
+        usize::try_from(header.request_range_count.get())
+            .unwrap_or(usize::MAX)
+            .saturating_mul(size_of::<SequenceRange>())
+            .saturating_add(HEADER_LEN)
+    })
 }
