@@ -25,6 +25,7 @@ use crate::limits::{
     LOAD_IDLE_NS_MAX, RETRANSMISSION_BYTES_MAX, RETRANSMISSION_NS_MAX, SNAPSHOT_BYTES_MAX,
     SNAPSHOT_NS_MAX,
 };
+use crate::shard::Share;
 
 mod glimpse;
 mod retransmission;
@@ -33,29 +34,6 @@ mod shadow;
 use glimpse::Glimpse;
 use retransmission::Retransmission;
 use shadow::Shadow;
-
-/// Which instruments of a channel are a shard's: those whose number leaves `index` when divided by `of`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Share {
-    /// Of this shard: below `of`.
-    pub index: u16,
-    /// How many shards share the channel; at least 1.
-    pub of: u16,
-}
-
-impl Share {
-    /// All instruments.
-    pub const WHOLE: Self = Self { index: 0, of: 1 };
-
-    /// Whether the shard keeps what is told of this instrument.  What is told of the channel itself
-    /// (number 0) is kept by all.
-    #[inline]
-    #[must_use]
-    pub const fn holds(self, instrument_id: u32) -> bool {
-        let number = instrument_id & 0xffff;
-        self.of <= 1 || number == 0 || number % self.of as u32 == self.index as u32
-    }
-}
 
 /// What a shard wants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,6 +47,8 @@ pub struct LoadRequest {
     /// Midnight of the venue's day in nanoseconds since the Unix epoch, where it is known: a snapshot's
     /// messages are old, and their day can't be told from the time that they are received.
     pub midnight: Option<u64>,
+    /// IEX: the channel id in the segments of the feed; elsewhere of no meaning.
+    pub iextp_channel: u32,
 }
 
 /// A snapshot, complete.
@@ -104,8 +84,6 @@ pub struct LoaderConfig {
     /// GLIMPSE: whether the server has to name the session of the feed.  It protects from yesterday's books;
     /// the specifications promise it nowhere, so a venue may do otherwise.
     pub same_session: bool,
-    /// IEX: the channel id in the segments of the feed; 1 where a feed has one channel.
-    pub channel_id: u32,
 }
 
 impl fmt::Debug for LoaderConfig {
@@ -117,7 +95,6 @@ impl fmt::Debug for LoaderConfig {
             .field("share", &self.share)
             .field("username", &self.username)
             .field("same_session", &self.same_session)
-            .field("channel_id", &self.channel_id)
             .finish_non_exhaustive()
     }
 }

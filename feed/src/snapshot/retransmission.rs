@@ -35,7 +35,7 @@ impl Retransmission {
         Self {
             protocol: config.protocol,
             session: request.session,
-            channel_id: config.channel_id,
+            channel_id: request.iextp_channel,
             not_before: request.not_before,
             next: FIRST_SEQUENCE,
             segments: Segments::new(),
@@ -54,10 +54,7 @@ impl Retransmission {
             return Ok(Some(FIRST_SEQUENCE));
         };
         let stream = Stream {
-            message_protocol_id: self
-                .protocol
-                .iextp_protocol_id()
-                .ok_or(LoadError::Malformed)?,
+            message_protocol_id: self.protocol.iextp_id().ok_or(LoadError::Malformed)?,
             channel_id: self.channel_id,
             session_id: self.session.to_number().ok_or(LoadError::OtherSession)?,
         };
@@ -81,7 +78,7 @@ impl Retransmission {
                     return Err(LoadError::OtherSession);
                 }
                 if segment.channel() != self.channel_id
-                    || Some(segment.protocol()) != self.protocol.iextp_protocol_id()
+                    || Some(segment.protocol()) != self.protocol.iextp_id()
                 {
                     return Err(LoadError::Malformed);
                 }

@@ -5,7 +5,8 @@ use tickcast_codecs::DecodeError;
 use tickcast_codecs::event::{Event, Header, Normalizer as _, Origin, Sink};
 use tickcast_codecs::protocol::{Normalizer, Protocol};
 
-use super::{LoadError, Loaded, Share};
+use super::{LoadError, Loaded};
+use crate::shard::Share;
 
 /// What is being loaded.
 #[derive(Debug)]
@@ -27,7 +28,7 @@ struct Apply<'a> {
 impl Sink for Apply<'_> {
     #[inline]
     fn event(&mut self, header: &Header, event: &Event) {
-        if self.share.holds(header.instrument_id) {
+        if self.share.has(header.instrument_id) {
             let applied = self.market.apply(header, event, &mut NoUpdates);
             self.faulty |= applied.fault.is_some();
         }
@@ -64,8 +65,7 @@ impl Shadow {
     }
 
     /// What the shard gets: live data joins at `sequence`.
-    pub(super) fn complete(mut self, id: u64, sequence: u64) -> Loaded {
-        self.market.set_sequence(sequence.saturating_sub(1));
+    pub(super) fn complete(self, id: u64, sequence: u64) -> Loaded {
         Loaded {
             id,
             sequence,
