@@ -37,4 +37,5 @@ pub use arbiter::{ArbiterConfig, Source};
 pub use channel::Channel;
 pub use recovery::RecoveryConfig;
 pub use repair::RepairTimes;
-pub use shard::{Shard, ShardConfig, Share};
+pub use shard::{Shard, ShardConfig};
+pub use snapshot::Share;

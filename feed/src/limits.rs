@@ -103,6 +103,14 @@ pub const FINGERPRINTS: usize = 1 << 16;
 /// Missing ranges that a report tells.
 pub const REPORTED_GAPS_MAX: usize = 16;
 
+const _: () = {
+    assert!(BACKLOG_MESSAGES_MAX.is_power_of_two() && FINGERPRINTS.is_power_of_two());
+    assert!(HELD_MESSAGES_MAX <= BACKLOG_MESSAGES_MAX && HELD_BYTES_MAX <= BACKLOG_BYTES_MAX);
+    // Offsets in the backlog are 32 bits.
+    assert!(BACKLOG_BYTES_MAX < u32::MAX as usize);
+    assert!(REQUEST_MESSAGES_MAX < 0xFFFF);
+    assert!(LINE_SILENT_NS < LINE_DOWN_NS && REQUEST_TIMEOUT_NS <= REQUEST_TIMEOUT_NS_MAX);
+};
 /// SoupBinTCP's heartbeat: "anytime more than 1 second has past" (1.3).
 pub const LOAD_HEARTBEAT_NS: u64 = 1_000_000_000;
 
@@ -136,12 +144,3 @@ pub const CONNECT_NS_MAX: u64 = 2_000_000_000;
 /// What may wait between a shard and its loader: a shard has one load at a time, and what is newer
 /// replaces it.
 pub const LOADER_SLOTS: usize = 4;
-
-const _: () = {
-    assert!(BACKLOG_MESSAGES_MAX.is_power_of_two() && FINGERPRINTS.is_power_of_two());
-    assert!(HELD_MESSAGES_MAX <= BACKLOG_MESSAGES_MAX && HELD_BYTES_MAX <= BACKLOG_BYTES_MAX);
-    // Offsets in the backlog are 32 bits.
-    assert!(BACKLOG_BYTES_MAX < u32::MAX as usize);
-    assert!(REQUEST_MESSAGES_MAX < 0xFFFF);
-    assert!(LINE_SILENT_NS < LINE_DOWN_NS && REQUEST_TIMEOUT_NS <= REQUEST_TIMEOUT_NS_MAX);
-};

@@ -25,7 +25,6 @@ use crate::limits::{
     LOAD_IDLE_NS_MAX, RETRANSMISSION_BYTES_MAX, RETRANSMISSION_CAUGHT_UP_NS, RETRANSMISSION_NS_MAX,
     SNAPSHOT_BYTES_MAX, SNAPSHOT_NS_MAX,
 };
-use crate::shard::Share;
 
 mod glimpse;
 mod retransmission;
@@ -34,6 +33,29 @@ mod shadow;
 use glimpse::Glimpse;
 use retransmission::Retransmission;
 use shadow::Shadow;
+
+/// Which instruments of a channel are a shard's: those whose number leaves `index` when divided by `of`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Share {
+    /// Of this shard: below `of`.
+    pub index: u16,
+    /// How many shards share the channel; at least 1.
+    pub of: u16,
+}
+
+impl Share {
+    /// All instruments.
+    pub const WHOLE: Self = Self { index: 0, of: 1 };
+
+    /// Whether the shard keeps what is told of this instrument.  What is told of the channel itself
+    /// (number 0) is kept by all.
+    #[inline]
+    #[must_use]
+    pub const fn holds(self, instrument_id: u32) -> bool {
+        let number = instrument_id & 0xffff;
+        self.of <= 1 || number == 0 || number % self.of as u32 == self.index as u32
+    }
+}
 
 /// What a shard wants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -8,8 +8,8 @@ use proptest::prelude::*;
 use tickcast_codecs::SessionId;
 use tickcast_codecs::protocol::{Normalizer, Protocol};
 use tickcast_codecs::soupbintcp::{Frames, Packet, RejectReason};
+use tickcast_feed::Share;
 use tickcast_feed::limits::{LOAD_HEARTBEAT_NS, LOAD_IDLE_NS_MAX, SNAPSHOT_NS_MAX};
-use tickcast_feed::shard::Share;
 use tickcast_feed::snapshot::{LoadError, LoadRequest, Loaded, Loader, LoaderConfig};
 
 const ITCH: Protocol = Protocol::MoldUdp64Itch50;

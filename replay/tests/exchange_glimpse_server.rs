@@ -6,7 +6,7 @@ use tickcast_codecs::protocol::Protocol;
 use tickcast_codecs::soupbintcp::{Frames, LoginRequest, Packet, RejectReason};
 use tickcast_codecs::types::Text;
 use tickcast_codecs::{Level, SessionId, Side};
-use tickcast_feed::shard::Share;
+use tickcast_feed::Share;
 use tickcast_feed::snapshot::{LoadError, LoadRequest, Loaded, Loader, LoaderConfig};
 use tickcast_replay::exchange::{
     GlimpseConfig, GlimpseServer, Manner, Market, MarketConfig, Snapshot,

@@ -11,8 +11,8 @@ use tickcast_codecs::event::{Event, Header, Normalizer as _, Origin, Sink};
 use tickcast_codecs::iextp::{Segment, Stream};
 use tickcast_codecs::protocol::{Normalizer, Protocol};
 use tickcast_codecs::types::{SessionId, Side, Text};
+use tickcast_feed::Share;
 use tickcast_feed::loader::{Answer, LoaderHandle};
-use tickcast_feed::shard::Share;
 use tickcast_feed::snapshot::{LoadError, LoadRequest, LoaderConfig};
 use tickcast_replay::exchange::repeater::IEX_DEEP;
 use tickcast_replay::exchange::{
@@ -112,7 +112,7 @@ fn reading(loader: &LoaderHandle, name: &str) -> u64 {
 fn levels(books: &Books, share: Share) -> BTreeMap<(u32, bool), Vec<Level>> {
     books
         .instruments()
-        .filter(|(id, _)| share.has(*id))
+        .filter(|(id, _)| share.holds(*id))
         .flat_map(|(id, _)| [(id, Side::Bid), (id, Side::Ask)])
         .map(|(id, side)| {
             let levels = books.book(id).levels(side).collect();

@@ -3,7 +3,7 @@
 use tickcast_codecs::SessionId;
 use tickcast_codecs::protocol::Protocol;
 use tickcast_codecs::types::Text;
-use tickcast_feed::shard::Share;
+use tickcast_feed::Share;
 use tickcast_feed::snapshot::{LoadError, LoadRequest, Loader, LoaderConfig};
 
 /// One target: takes any bytes.

@@ -5,8 +5,7 @@ use tickcast_codecs::DecodeError;
 use tickcast_codecs::event::{Event, Header, Normalizer as _, Origin, Sink};
 use tickcast_codecs::protocol::{Normalizer, Protocol};
 
-use super::{LoadError, Loaded};
-use crate::shard::Share;
+use super::{LoadError, Loaded, Share};
 
 /// What is being loaded.
 #[derive(Debug)]
@@ -28,7 +27,7 @@ struct Apply<'a> {
 impl Sink for Apply<'_> {
     #[inline]
     fn event(&mut self, header: &Header, event: &Event) {
-        if self.share.has(header.instrument_id) {
+        if self.share.holds(header.instrument_id) {
             let applied = self.market.apply(header, event, &mut NoUpdates);
             self.faulty |= applied.fault.is_some();
         }

@@ -6,7 +6,7 @@ use tickcast_codecs::glimpse::EndOfSnapshot;
 use tickcast_codecs::protocol::Protocol;
 use tickcast_codecs::soupbintcp::Packet;
 use tickcast_codecs::types::Text;
-use tickcast_feed::shard::Share;
+use tickcast_feed::Share;
 use tickcast_feed::snapshot::{LoadError, LoadRequest, Loaded, Loader, LoaderConfig};
 
 pub(crate) const SECOND: u64 = 1_000_000_000;
