@@ -996,6 +996,7 @@ impl<const CANARY: u8> Arbiter<CANARY> {
             session: self.session.current().unwrap_or_default(),
             not_before: last_gap.map_or(self.next, |gap| gap.last.saturating_add(1)),
             midnight: None,
+            iextp_channel: 0,
         })
     }
 
