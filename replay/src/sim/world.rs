@@ -219,7 +219,6 @@ impl<'a, const CANARY: u8> World<'a, CANARY> {
                 username: Text::from_padded(b"TICK"),
                 password: Text::from_padded(b"CAST"),
                 same_session: true,
-                channel_id: 1,
             },
             loads: 0,
             shard: Shard::with_canary(&config, publisher, Delivered::default(), join),
