@@ -152,10 +152,23 @@ impl Book {
             .binary_search_by_key(&rank(side, tick), |queue| rank(side, queue.tick))
     }
 
-    /// How many orders queue at a price.
-    pub(super) fn count_at(&self, side: Side, tick: u32) -> u32 {
-        self.find(side, tick)
-            .map_or(0, |at| self.queues(side)[at].count)
+    /// The first price from here on, away from the best, at which fewer than `most` orders queue.
+    pub(super) fn free_tick(&self, side: Side, tick: u32, most: u32) -> u32 {
+        let Ok(at) = self.find(side, tick) else {
+            return tick;
+        };
+        let mut free = tick;
+        for queue in self.queues(side)[..=at].iter().rev() {
+            if queue.tick != free || queue.count < most {
+                break;
+            }
+            // Prices begin far above 0, and books don't reach that far.
+            free = match side {
+                Side::Bid => free.saturating_sub(1).max(1),
+                Side::Ask => free + 1,
+            };
+        }
+        free
     }
 
     /// The orders of a side in priority: best price first, then oldest first.

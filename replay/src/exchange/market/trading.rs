@@ -31,8 +31,6 @@ const BROKEN_ONE_IN: u32 = 20_000;
 const REG_SHO_ONE_IN: u32 = 100_000;
 /// An aggressive order takes at most so many ticks beyond the best.
 const THROUGH_TICKS_MAX: u32 = 3;
-/// Where a wanted level is full, so many are tried behind it.
-const PLACES_MAX: u32 = 64;
 
 impl Market {
     /// One message of the flow.
@@ -197,19 +195,10 @@ impl Market {
     }
 
     fn place(&self, at: usize, side: Side, tick: u32) -> u32 {
-        let most = self.config.shape.orders_per_level_max;
-        let book = &self.instruments[at].book;
-        if most == u32::MAX || book.count_at(side, tick) < most {
-            return tick;
+        match self.config.shape.orders_per_level_max {
+            u32::MAX => tick,
+            most => self.instruments[at].book.free_tick(side, tick, most),
         }
-        let behind = |tick: u32, ticks: u32| match side {
-            Side::Bid => tick.saturating_sub(ticks).max(1),
-            Side::Ask => tick + ticks,
-        };
-        let free = (1..=PLACES_MAX)
-            .map(|ticks| behind(tick, ticks))
-            .find(|&tick| book.count_at(side, tick) < most);
-        free.unwrap_or_else(|| behind(book.worst_tick(side).unwrap_or(tick), 1))
     }
 
     fn add_shares(&mut self, at: usize, side: Side, tick: u32, shares: u32, out: &mut Vec<u8>) {

@@ -1,0 +1,43 @@
+//! How fast the simulated market makes messages: `cargo run --release -p tickcast-replay --example
+//! market_rate`.
+
+use std::time::Instant;
+
+use tickcast_replay::exchange::{Market, MarketConfig};
+
+const MESSAGES: u32 = 5_000_000;
+
+fn main() {
+    for (name, config) in [
+        ("24 instruments", MarketConfig::default()),
+        ("8,000 instruments", MarketConfig::full_size()),
+        ("one hot instrument", MarketConfig::single_hot()),
+        ("deep books", MarketConfig::deep()),
+        ("one order a level", MarketConfig::one_order_a_level()),
+        ("one level", MarketConfig::one_level()),
+    ] {
+        let mut market = Market::new(config);
+        let mut out = Vec::with_capacity(64);
+        let began = Instant::now();
+        let mut opening = 0_u32;
+        while !market.is_open() {
+            out.clear();
+            market.next(&mut out);
+            opening += 1;
+        }
+        let opened = Instant::now();
+        for _ in 0..MESSAGES {
+            out.clear();
+            market.next(&mut out);
+        }
+        let rate = |messages: u32, seconds: f64| f64::from(messages) / seconds / 1e6;
+        let orders: usize = (1..=market.instruments())
+            .map(|locate| market.displayed_orders(locate))
+            .sum();
+        println!(
+            "{name}: {:.1} million messages/s in trading, {:.1} at the opening ({opening}); {orders} orders displayed",
+            rate(MESSAGES, opened.elapsed().as_secs_f64()),
+            rate(opening, (opened - began).as_secs_f64()),
+        );
+    }
+}
