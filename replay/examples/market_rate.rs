@@ -27,6 +27,9 @@ fn main() {
         ("one order a level", MarketConfig::one_order_a_level()),
         ("one level", MarketConfig::one_level()),
     ] {
+        if std::env::args().nth(1).is_some_and(|only| only != name) {
+            continue;
+        }
         let mut market = Market::new(config);
         let mut out = Vec::with_capacity(64);
         let started = busy(began);

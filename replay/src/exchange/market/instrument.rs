@@ -119,7 +119,7 @@ impl Instrument {
             step: if shape.moves() { step(orders_max) } else { 0 },
             orders_max,
             interest: Interest::default(),
-            book: Book::default(),
+            book: Book::new(orders_max as usize, shape.levels_max()),
         }
     }
 
