@@ -21,7 +21,14 @@ fn main() {
     let began = Instant::now();
     for (name, config) in [
         ("24 instruments", MarketConfig::default()),
-        ("8,000 instruments", MarketConfig::full_size()),
+        (
+            "2,000 instruments",
+            MarketConfig {
+                instruments: 2_000,
+                ..MarketConfig::default()
+            },
+        ),
+        ("full size", MarketConfig::full_size()),
         ("one hot instrument", MarketConfig::single_hot()),
         ("deep books", MarketConfig::deep()),
         ("one order a level", MarketConfig::one_order_a_level()),
