@@ -40,7 +40,14 @@ pub(crate) fn feed(
     Feed {
         info,
         subscription,
-        counters: Arc::new(move || status.load()),
+        counters: Arc::new(move || {
+            status
+                .load()
+                .readings
+                .iter()
+                .map(|r| (r.name, r.value))
+                .collect()
+        }),
     }
 }
 
