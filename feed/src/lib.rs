@@ -7,19 +7,28 @@
 //! | [`shard`] | a channel, its market and what it tells (machine) |
 //! | [`snapshot`] | what a shard asks of a snapshot server, and gets |
 //! | [`counters`] | what is counted, and the copy that other threads read |
-//! | [`socket`] | the multicast socket (edge) |
-//! | [`receiver`] | the pinned thread that moves packets from the socket to the shard (edge) |
+//! | [`batch`] | datagrams of one system call, in buffers made once (edge) |
+//! | [`socket`] | the sockets of lines and of request servers (edge) |
+//! | [`drive`] | what a shard needs beside packets (edge) |
+//! | [`receiver`] | the pinned thread that moves packets from the sockets to the shard (edge) |
+//! | [`shards`] | rings to several shards, and their threads (edge) |
+//! | [`startup`] | what a thread asked of the system, and what it got (edge) |
 //! | [`limits`] | every bound, with its reason |
 #![forbid(unsafe_code)]
 
+pub mod arbiter;
+pub mod batch;
 pub mod channel;
 pub mod counters;
+pub mod drive;
 pub mod limits;
 pub mod receiver;
 pub mod session;
 pub mod shard;
+pub mod shards;
 pub mod snapshot;
 pub mod socket;
+pub mod startup;
 
 pub use channel::Channel;
 pub use shard::Shard;
