@@ -95,7 +95,7 @@ impl fmt::Display for Refusal {
             Self::NotGranted(what) => f.write_str(what),
             Self::ReceiveBuffer { line, granted, min } => write!(
                 f,
-                "line {line} has a receive buffer of {} KiB, {} are needed: raise \
+                "line {line} has a receive buffer of {} KiB, {} KiB are needed: raise \
                  net.core.rmem_max, or lower receive_buffer_bytes_min",
                 granted / 1024,
                 min / 1024
@@ -192,7 +192,12 @@ impl fmt::Display for Startup {
 
 /// Pins the thread; says why not.
 fn pin(core: usize) -> Option<String> {
-    let pinned = core_affinity::set_for_current(core_affinity::CoreId { id: core });
+    // Only a core that the process may use: the system's set of cores has no place for a number beyond it.
+    let pinned = core_affinity::get_core_ids()
+        .unwrap_or_default()
+        .into_iter()
+        .find(|known| known.id == core)
+        .is_some_and(core_affinity::set_for_current);
     (!pinned).then(|| format!("pinning to core {core} was refused"))
 }
 

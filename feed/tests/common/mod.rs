@@ -87,14 +87,13 @@ pub(crate) fn in_namespace(test: &str) -> bool {
     if std::env::var_os(INSIDE).is_some() {
         return true;
     }
-    let script = "ip link set lo up && ip -6 route add local ff00::/8 dev lo && exec \"$0\" \"$@\"";
-    let namespace = |arguments: &[&str]| {
+    const SETUP: &str = "ip link set lo up && ip -6 route add local ff00::/8 dev lo";
+    let namespace = |script: &str, arguments: &[&str]| {
         let mut command = Command::new("unshare");
-        command.args(["-rn", "sh", "-c"]).args(arguments);
-        command.env(INSIDE, "1");
-        command.status()
+        command.args(["-rn", "sh", "-c", script]).args(arguments);
+        command.env(INSIDE, "1").status()
     };
-    match namespace(&["ip link set lo up && ip -6 route add local ff00::/8 dev lo"]) {
+    match namespace(SETUP, &[]) {
         Ok(status) if status.success() => {}
         why => {
             println!("skipped: no namespace with IPv6 multicast: {why:?}");
@@ -102,8 +101,9 @@ pub(crate) fn in_namespace(test: &str) -> bool {
         }
     }
     let this = std::env::current_exe().unwrap();
-    let this = this.to_str().unwrap();
-    let status = namespace(&[script, this, "--exact", test, "--nocapture"]).unwrap();
+    let script = format!("{SETUP} && exec \"$0\" \"$@\"");
+    let arguments = [this.to_str().unwrap(), "--exact", test, "--nocapture"];
+    let status = namespace(&script, &arguments).unwrap();
     assert!(status.success(), "in the namespace: {status}");
     false
 }
