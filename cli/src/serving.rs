@@ -40,14 +40,7 @@ pub(crate) fn feed(
     Feed {
         info,
         subscription,
-        counters: Arc::new(move || {
-            status
-                .load()
-                .readings
-                .iter()
-                .map(|r| (r.name, r.value))
-                .collect()
-        }),
+        counters: Arc::new(move || status.load()),
     }
 }
 

@@ -1,6 +1,7 @@
 //! What a channel counts; each counter has one sentence.
 
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The counters of a channel.  Every packet and message moves exactly one of those it belongs to.
 #[derive(Debug, Clone)]
@@ -102,24 +103,42 @@ impl ChannelCounters {
     }
 }
 
-/// Stand-in.
+/// The copy of a channel's counters that other threads read.  Written by the shard now and then, never
+/// waited for.
 #[derive(Debug, Default)]
-pub struct ChannelStatus(Mutex<tickcast_book::report::Report>);
+pub struct ChannelStatus {
+    wire: [AtomicU64; 12],
+    faults: Mutex<Vec<(&'static str, u64)>>,
+}
 
 impl ChannelStatus {
-    /// Stand-in.
-    pub fn store(&self, report: &tickcast_book::report::Report) {
-        if let Ok(mut known) = self.0.try_lock() {
-            known.clone_from(report);
+    /// Takes over what the channel counted.
+    pub fn store(&self, counters: &ChannelCounters) {
+        for (cell, (_, value, _)) in self.wire.iter().zip(counters.list()) {
+            cell.store(value, Ordering::Relaxed);
         }
     }
 
-    /// Stand-in.
+    /// Takes over what the market counted, unless a reader is looking right now: then the next time.
+    pub fn store_faults(&self, faults: impl Iterator<Item = (&'static str, u64)>) {
+        if let Ok(mut known) = self.faults.try_lock() {
+            known.clear();
+            known.extend(faults);
+        }
+    }
+
+    /// Name and value of each counter.
     #[must_use]
-    pub fn load(&self) -> tickcast_book::report::Report {
-        self.0
-            .lock()
-            .map(|report| report.clone())
-            .unwrap_or_default()
+    pub fn load(&self) -> Vec<(&'static str, u64)> {
+        let names = ChannelCounters::default().list();
+        let mut all: Vec<(&'static str, u64)> = names
+            .iter()
+            .zip(&self.wire)
+            .map(|(&(name, _, _), cell)| (name, cell.load(Ordering::Relaxed)))
+            .collect();
+        if let Ok(faults) = self.faults.lock() {
+            all.extend(faults.iter().copied());
+        }
+        all
     }
 }

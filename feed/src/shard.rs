@@ -124,13 +124,7 @@ impl<U: UpdateSink, O: Observer> Shard<U, O> {
     /// # Errors
     ///
     /// [`DecodeError`] if it is malformed: counted, nothing of it was applied.
-    pub fn handle_packet(
-        &mut self,
-        _now: u64,
-        _source: crate::arbiter::Source,
-        payload: &[u8],
-        ts_recv: u64,
-    ) -> Result<(), DecodeError> {
+    pub fn handle_packet(&mut self, payload: &[u8], ts_recv: u64) -> Result<(), DecodeError> {
         let accepted = self.channel.handle_packet(payload)?;
         let verdict = accepted.verdict;
         // The channel itself is number 0; what is told of it carries the place of the packet.
@@ -185,58 +179,15 @@ impl<U: UpdateSink, O: Observer> Shard<U, O> {
         self.channel.handle_file_message(message, &mut apply)
     }
 
-    /// Stand-in.
-    pub fn handle_kernel_drops(&mut self, _line: u8, _lost: u64) {}
-    /// Stand-in.
-    pub fn handle_timeout(&mut self, _now: u64) {}
-    /// Stand-in.
-    pub fn poll_timeout(&self) -> Option<u64> {
-        None
-    }
-    /// Stand-in.
-    pub fn poll_request(&mut self, _now: u64, _packet: &mut Vec<u8>) -> Option<u8> {
-        None
-    }
-    /// Stand-in.
-    pub fn poll_load(&mut self) -> Option<crate::snapshot::LoadRequest> {
-        None
-    }
-    /// Stand-in.
-    pub fn handle_load_failed(&mut self, _now: u64, _id: u64, _error: crate::snapshot::LoadError) {}
-    /// Stand-in.
-    pub fn report(&self, report: &mut tickcast_book::report::Report) {
-        use tickcast_book::report::{Reading, ReadingKind};
-        report.readings.clear();
-        report.readings.extend(
-            self.counters()
-                .list()
-                .iter()
-                .map(|&(name, value, help)| Reading {
-                    name,
-                    help,
-                    kind: ReadingKind::Counter,
-                    line: None,
-                    value,
-                }),
-        );
-        report.readings.extend(
+    /// Copies the counters to where other threads read them.
+    pub fn copy_status(&self, status: &ChannelStatus) {
+        status.store(self.channel.counters());
+        status.store_faults(
             self.market
                 .counters()
                 .iter()
-                .map(|(name, help, value)| Reading {
-                    name,
-                    help,
-                    kind: ReadingKind::Counter,
-                    line: None,
-                    value,
-                }),
+                .map(|(name, _, value)| (name, value)),
         );
-    }
-    /// Copies the counters to where other threads read them.
-    pub fn copy_status(&self, status: &ChannelStatus) {
-        let mut report = tickcast_book::report::Report::default();
-        self.report(&mut report);
-        status.store(&report);
     }
 }
 

@@ -94,12 +94,7 @@ impl<U: UpdateSink> Player<U> {
                 };
                 match self.shard(channel) {
                     // A malformed packet is in the channel's counters.
-                    Some(shard) => drop(shard.handle_packet(
-                        0,
-                        tickcast_feed::arbiter::Source::Line(0),
-                        payload,
-                        ts_recv,
-                    )),
+                    Some(shard) => drop(shard.handle_packet(payload, ts_recv)),
                     None => self.totals.refused += 1,
                 }
             }
