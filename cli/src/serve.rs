@@ -8,13 +8,13 @@ use std::thread::{self, JoinHandle};
 use tickcast_book::link::{self, Publisher, WhenFull};
 use tickcast_codecs::protocol::Protocol;
 use tickcast_fanout::edge::Feed;
-use tickcast_feed::Shard;
 use tickcast_feed::counters::ChannelStatus;
 use tickcast_feed::drive::Drive;
 use tickcast_feed::limits::RING_SLOTS;
-use tickcast_feed::receiver::{Lines, Receiver, Wait};
+use tickcast_feed::receiver::{Clock, Lines, Receiver, Wait};
 use tickcast_feed::socket::{JoinConfig, MulticastSocket};
 use tickcast_feed::startup::ThreadConfig;
+use tickcast_feed::{Shard, ShardConfig};
 
 use crate::Failure;
 use crate::config::{Channel, Config};
@@ -53,6 +53,7 @@ impl Receiving {
             sockets.push(socket);
         }
         let lines = Lines::new(sockets);
+        let clock = Clock::new();
         let (shard, status, feed) = shard(&channel.name, &channel.venue, channel.protocol, number);
         let (core, wait, name) = (channel.core, channel.wait, channel.name.clone());
         let stop = Arc::clone(stop);
@@ -65,7 +66,7 @@ impl Receiving {
             // What was asked for and what was granted, once.
             eprintln!("{name}: {startup}");
             startup.check().map_err(std::io::Error::other)?;
-            Receiver::new(lines, Drive::new(shard, None, status)).run(wait, &stop)
+            Receiver::new(lines, Drive::new(shard, clock, None, status)).run(wait, &stop)
         })?;
         let name = channel.name.clone();
         Ok((Self { name, thread }, feed))
@@ -122,7 +123,8 @@ pub(crate) fn shard(
     let status = Arc::new(ChannelStatus::default());
     let info = serving::channel_info(name.to_owned(), venue, protocol);
     let feed = serving::feed(info, subscription, Arc::clone(&status));
-    let shard = Shard::new(protocol, number, venue, publisher, ());
+    let config = ShardConfig::new(protocol, number, venue);
+    let shard = Shard::new(&config, publisher, (), 0);
     (shard, status, feed)
 }
 

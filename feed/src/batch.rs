@@ -122,7 +122,7 @@ impl Batch {
                 refused.foreign += 1;
             } else if received.truncated {
                 received.refused = true;
-                refused.truncated += 1;
+                refused.too_long += 1;
             }
         }
         refused
@@ -149,7 +149,7 @@ pub struct Refused {
     /// From an address that isn't listed.
     pub foreign: u64,
     /// Longer than [`PACKET_BYTES_MAX`].
-    pub truncated: u64,
+    pub too_long: u64,
 }
 
 /// The kernel's receive stamp.

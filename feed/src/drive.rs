@@ -8,53 +8,54 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tickcast_book::link::Publisher;
-use tickcast_book::report::{Reading, ReadingKind, Report};
+use tickcast_book::report::{Reading, ReadingKind};
 
 use crate::arbiter::Source;
 use crate::batch::Batch;
 use crate::counters::ChannelStatus;
-use crate::limits::REPORT_EVERY_NS;
-use crate::receiver::LineCounters;
+use crate::limits::{PACKET_BYTES_MAX, REPORT_EVERY_NS};
+use crate::receiver::{Clock, LineCounters};
 use crate::shard::{Observer, Shard};
-use crate::snapshot::LoadError;
 use crate::socket::RequestSocket;
 
 /// A shard with its request socket, its loader and its status.
 #[derive(Debug)]
 pub struct Drive<O> {
     shard: Shard<Publisher, O>,
+    clock: Clock,
     requests: Option<RequestSocket>,
     status: Arc<ChannelStatus>,
     lines: Arc<[LineCounters]>,
     /// Of each line's kernel drops, what the shard was told.
     drops_told: Vec<u64>,
-    /// Packets that the receiver dropped because this shard's ring was full.
+    /// Packets that the receiver dropped, because this shard's ring was full.
     overruns: Option<Arc<AtomicU64>>,
     /// Requests that the kernel didn't take.
     requests_unsent: u64,
+    /// The packet of a request, written anew for each.
     request: Vec<u8>,
-    report: Report,
     report_at: u64,
 }
 
 impl<O: Observer> Drive<O> {
-    /// A shard and the request servers that it asks, if there are any.
+    /// A shard, the clock by which it was made, and the request servers that it asks, if there are any.
     #[must_use]
     pub fn new(
         shard: Shard<Publisher, O>,
+        clock: Clock,
         requests: Option<RequestSocket>,
         status: Arc<ChannelStatus>,
     ) -> Self {
         Self {
             shard,
+            clock,
             requests,
             status,
             lines: Arc::default(),
             drops_told: Vec::new(),
             overruns: None,
             requests_unsent: 0,
-            request: Vec::with_capacity(crate::limits::PACKET_BYTES_MAX),
-            report: Report::default(),
+            request: Vec::with_capacity(PACKET_BYTES_MAX),
             report_at: 0,
         }
     }
@@ -63,6 +64,11 @@ impl<O: Observer> Drive<O> {
     #[must_use]
     pub fn shard(&self) -> &Shard<Publisher, O> {
         &self.shard
+    }
+
+    /// The shard's time.
+    pub(crate) fn clock(&self) -> Clock {
+        self.clock
     }
 
     /// Watches what is counted at the lines.
@@ -134,8 +140,7 @@ impl<O: Observer> Drive<O> {
 
     fn load(&mut self, now: u64) {
         if let Some(request) = self.shard.poll_load() {
-            self.shard
-                .handle_load_failed(now, request.id, LoadError::Closed);
+            self.shard.handle_load_failed(now, request.id);
         }
     }
 
@@ -148,17 +153,19 @@ impl<O: Observer> Drive<O> {
         now >= self.report_at
     }
 
-    /// Copies the report to where other threads read it.
+    /// Writes the report to where other threads read it.
     pub(crate) fn report(&mut self, now: u64) {
         self.report_at = now + REPORT_EVERY_NS;
-        self.shard.report(&mut self.report);
-        self.add_readings();
-        self.status.store(&self.report);
+        self.status.store(|report| {
+            self.shard.report(report);
+            self.add_readings(&mut report.readings);
+        });
     }
 
-    fn add_readings(&mut self) {
+    /// What the edges count beside the shard.
+    fn add_readings(&self, readings: &mut Vec<Reading>) {
         let mut add = |name, help, line, value| {
-            self.report.readings.push(Reading {
+            readings.push(Reading {
                 name,
                 help,
                 kind: ReadingKind::Counter,
@@ -168,32 +175,39 @@ impl<O: Observer> Drive<O> {
         };
         for (line, counters) in (0..).zip(&*self.lines) {
             add(
-                "foreign_source",
+                "packets_foreign_source",
                 "datagrams from an address that isn't one of the line's sources",
                 Some(line),
                 counters.foreign_source.load(Ordering::Relaxed),
             );
             add(
-                "truncated",
+                "packets_too_long",
                 "datagrams longer than a buffer",
                 Some(line),
-                counters.truncated.load(Ordering::Relaxed),
+                counters.too_long.load(Ordering::Relaxed),
             );
         }
         if let Some(overruns) = &self.overruns {
             add(
                 "ring_overruns",
-                "packets that didn't reach this shard because its ring was full",
+                "packets that didn't reach the shard because its ring was full",
                 None,
                 overruns.load(Ordering::Relaxed),
             );
         }
         if let Some(requests) = &self.requests {
+            let refused = requests.refused();
             add(
-                "foreign_answers",
+                "replies_foreign_source",
                 "datagrams at the request socket from an address that isn't a request server",
                 None,
-                requests.refused().foreign,
+                refused.foreign,
+            );
+            add(
+                "replies_too_long",
+                "answers of request servers longer than a buffer",
+                None,
+                refused.too_long,
             );
             add(
                 "requests_unsent",

@@ -4,8 +4,6 @@
 //! With one shard a channel the receiver *is* the shard ([`Receiver`]): receive, decode, book, publish, run
 //! to completion.  With more it hands each packet to all of them ([`Splitter`]) and keeps no book.  Either
 //! way it never waits for anybody but the network.
-//!
-//! [`Splitter`]: crate::shards::Splitter
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -19,8 +17,9 @@ use nix::sys::time::TimeSpec;
 use crate::arbiter::Source;
 use crate::batch::Batch;
 use crate::drive::Drive;
-use crate::limits::REST_NS_MAX;
+use crate::limits::{REPORT_EVERY_NS, REST_NS_MAX};
 use crate::shard::Observer;
+use crate::shards::Splitter;
 use crate::socket::MulticastSocket;
 
 /// How a thread waits when nothing has come.
@@ -48,7 +47,7 @@ pub fn wall_clock() -> u64 {
         })
 }
 
-/// Monotonic time of a thread, in nanoseconds since it was made.
+/// Monotonic time, in nanoseconds since it was made.
 #[derive(Debug, Clone, Copy)]
 pub struct Clock(Instant);
 
@@ -80,7 +79,7 @@ pub struct LineCounters {
     /// Datagrams from an address that isn't one of the line's sources.
     pub foreign_source: AtomicU64,
     /// Datagrams longer than a buffer.
-    pub truncated: AtomicU64,
+    pub too_long: AtomicU64,
 }
 
 /// A channel's lines: their sockets, and what is counted at them.
@@ -140,7 +139,7 @@ impl Lines {
             let refused = socket.refused();
             let store = |counter: &AtomicU64, value| counter.store(value, Ordering::Relaxed);
             store(&counters.foreign_source, refused.foreign);
-            store(&counters.truncated, refused.truncated);
+            store(&counters.too_long, refused.too_long);
         }
         Ok(())
     }
@@ -227,7 +226,7 @@ impl<O: Observer> Receiver<O> {
         Self {
             lines,
             batch: Batch::new(),
-            clock: Clock::new(),
+            clock: drive.clock(),
             drive,
         }
     }
@@ -288,7 +287,7 @@ impl<O: Observer> Receiver<O> {
 /// The system's error if a line's socket fails.
 pub fn run_split(
     mut lines: Lines,
-    mut splitter: crate::shards::Splitter,
+    mut splitter: Splitter,
     wait: Wait,
     stop: &AtomicBool,
 ) -> io::Result<()> {
@@ -301,7 +300,7 @@ pub fn run_split(
         let came = lines.receive(&mut batch, |line, batch| splitter.handle_batch(line, batch))?;
         let now = clock.now();
         if now >= count_at {
-            count_at = now + crate::limits::REPORT_EVERY_NS;
+            count_at = now + REPORT_EVERY_NS;
             lines.count()?;
         }
         if !rest.is_short(now, came > 0) {

@@ -16,7 +16,7 @@ use crate::arbiter::Source;
 use crate::batch::{Batch, Packet};
 use crate::drive::Drive;
 use crate::limits::{BATCH_PACKETS_MAX, PACKET_BYTES_MAX};
-use crate::receiver::{Clock, LineCounters, Rest, Wait};
+use crate::receiver::{LineCounters, Rest, Wait};
 use crate::shard::Observer;
 
 /// A packet on its way to a shard.
@@ -212,7 +212,7 @@ pub fn run<O: Observer>(
     drive.watch(Arc::clone(&inbox.lines));
     drive.watch_ring(Arc::clone(&inbox.overruns));
     let mut batch = Batch::new();
-    let clock = Clock::new();
+    let clock = drive.clock();
     let mut sockets: Vec<OwnedFd> = drive.waited_for()?;
     sockets.push(inbox.bell.event.as_fd().try_clone_to_owned()?);
     let mut rest = Rest::new(wait, sockets.iter());

@@ -235,7 +235,7 @@ impl MulticastSocket {
         let sources = &self.sources;
         let refused = batch.refuse(|source| sources.is_empty() || sources.contains(&source.ip()));
         self.refused.foreign += refused.foreign;
-        self.refused.truncated += refused.truncated;
+        self.refused.too_long += refused.too_long;
         Ok(count)
     }
 
@@ -335,7 +335,7 @@ impl RequestSocket {
         let servers = &self.servers;
         let refused = batch.refuse(|source| servers.contains(&source));
         self.refused.foreign += refused.foreign;
-        self.refused.truncated += refused.truncated;
+        self.refused.too_long += refused.too_long;
         Ok(count)
     }
 

@@ -150,7 +150,7 @@ fn a_datagram_longer_than_a_buffer_is_dropped_and_counted() {
     sender.send(&[]).unwrap();
     let payloads = receive(&mut socket, &mut Batch::new(), 3);
     assert_eq!(payloads, [vec![2; PACKET_BYTES_MAX], vec![]]);
-    assert_eq!(socket.refused().truncated, 1);
+    assert_eq!(socket.refused().too_long, 1);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use live::{Loopback, session};
 use tickcast_feed::counters::ChannelStatus;
 use tickcast_feed::drive::Drive;
-use tickcast_feed::receiver::{Lines, Receiver};
+use tickcast_feed::receiver::{Clock, Lines, Receiver};
 
 #[test]
 fn no_packet_and_no_message_allocates_after_warm_up() {
@@ -17,7 +17,12 @@ fn no_packet_and_no_message_allocates_after_warm_up() {
         return;
     };
     let (shard, subscription) = live::shard(0, 1, 2);
-    let drive = Drive::new(shard, None, Arc::new(ChannelStatus::default()));
+    let drive = Drive::new(
+        shard,
+        Clock::new(),
+        None,
+        Arc::new(ChannelStatus::default()),
+    );
     let mut receiver = Receiver::new(Lines::new(loopback.sockets), drive);
     let mut play = |packets: &[Vec<u8>]| {
         for packet in packets {

@@ -12,7 +12,7 @@ use live::{Loopback, reading, session};
 use tickcast_feed::counters::ChannelStatus;
 use tickcast_feed::drive::Drive;
 use tickcast_feed::limits::SHARD_RING_PACKETS;
-use tickcast_feed::receiver::{Lines, Receiver, Wait, run_split};
+use tickcast_feed::receiver::{Clock, Lines, Receiver, Wait, run_split};
 use tickcast_feed::shards;
 
 const MESSAGES: u64 = 20_000;
@@ -61,7 +61,9 @@ fn one_shard_receives_both_lines_however_it_waits() {
         let lines = Lines::new(sockets);
         let receiving = thread::spawn({
             let (status, stop) = (Arc::clone(&status), Arc::clone(&stop));
-            move || Receiver::new(lines, Drive::new(shard, None, status)).run(wait, &stop)
+            move || {
+                Receiver::new(lines, Drive::new(shard, Clock::new(), None, status)).run(wait, &stop)
+            }
         });
         assert!(eventually(|| !status.load().readings.is_empty()));
         send(&packets, &senders);
@@ -71,7 +73,7 @@ fn one_shard_receives_both_lines_however_it_waits() {
         let report = status.load();
         assert!(all, "{wait:?}: {report:?}");
         assert_eq!(reading(&report, "messages"), MESSAGES);
-        assert_eq!(reading(&report, "foreign_source"), 0);
+        assert_eq!(reading(&report, "packets_foreign_source"), 0);
     }
 }
 
@@ -97,7 +99,12 @@ fn each_of_several_shards_receives_every_message_however_it_waits() {
             statuses.push(Arc::clone(&status));
             let stop = Arc::clone(&stop);
             threads.push(thread::spawn(move || {
-                shards::run(Drive::new(shard, None, status), inbox, wait, &stop)
+                shards::run(
+                    Drive::new(shard, Clock::new(), None, status),
+                    inbox,
+                    wait,
+                    &stop,
+                )
             }));
         }
         threads.push(thread::spawn({

@@ -8,9 +8,9 @@ use tickcast_book::link::{self, Publisher as Updates, Subscription, WhenFull};
 use tickcast_book::report::Report;
 use tickcast_codecs::SessionId;
 use tickcast_codecs::protocol::Protocol;
-use tickcast_feed::Shard;
 use tickcast_feed::limits::RING_SLOTS;
 use tickcast_feed::socket::{JoinConfig, MulticastSocket};
+use tickcast_feed::{Shard, ShardConfig, Share};
 use tickcast_replay::exchange::edge::multicast_sender;
 use tickcast_replay::exchange::{Market, MarketConfig, Publisher, PublisherConfig};
 
@@ -76,9 +76,12 @@ pub(crate) fn session(name: &[u8], messages: u64) -> Vec<Vec<u8>> {
 }
 
 /// Shard `index` of `of`, and where its updates go.
-pub(crate) fn shard(_index: u16, _of: u16, _lines: u8) -> (Shard<Updates>, Subscription) {
+pub(crate) fn shard(index: u16, of: u16, lines: u8) -> (Shard<Updates>, Subscription) {
     let (updates, subscription) = link::link(RING_SLOTS, WhenFull::Overrun);
-    let shard = Shard::new(Protocol::MoldUdp64Itch50, 0, "XNAS", updates, ());
+    let mut config = ShardConfig::new(Protocol::MoldUdp64Itch50, 0, "XNAS");
+    config.share = Share { index, of };
+    config.arbiter.lines = lines;
+    let shard = Shard::new(&config, updates, (), 0);
     (shard, subscription)
 }
 
