@@ -8,7 +8,7 @@
 #![allow(missing_docs)]
 
 use std::hint::{black_box, spin_loop};
-use std::sync::Arc;
+use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -94,18 +94,29 @@ fn pin(id: usize) {
     core_affinity::set_for_current(core_affinity::CoreId { id });
 }
 
-/// Runs `there` on the other core and `here` on this one.
-fn both(here: impl FnOnce(), there: impl FnOnce() + Send + 'static) -> Duration {
-    let other = thread::spawn(move || {
-        pin(1);
-        there();
+/// Runs `there` on the other core and `here` on this one, and times until both are done.  What `there` gives
+/// back is dropped afterwards.
+fn both<T: Send + 'static>(
+    here: impl FnOnce(),
+    there: impl FnOnce() -> T + Send + 'static,
+) -> Duration {
+    let ready = Arc::new(Barrier::new(2));
+    let other = thread::spawn({
+        let ready = Arc::clone(&ready);
+        move || {
+            pin(1);
+            ready.wait();
+            let rings = there();
+            (Instant::now(), rings)
+        }
     });
     pin(0);
-    // The other thread has started when it takes its first item; what it misses of the time is one item.
+    ready.wait();
     let began = Instant::now();
     here();
-    let _ = other.join();
-    began.elapsed()
+    let ended = Instant::now();
+    let there_ended = other.join().map_or(ended, |(there_ended, _)| there_ended);
+    there_ended.max(ended) - began
 }
 
 fn updates<S: Sender<Update>, R: Receiver<Update>>(count: u64, ring: (S, R)) -> Duration {
@@ -120,6 +131,7 @@ fn updates<S: Sender<Update>, R: Receiver<Update>>(count: u64, ring: (S, R)) -> 
             for _ in 0..count {
                 black_box(pop(&mut receiver));
             }
+            receiver
         },
     )
 }
@@ -149,6 +161,7 @@ fn buffers<S: Sender<Buffer>, R: Receiver<Buffer>>(
                 black_box(buffer[0] ^ buffer[PAYLOAD - 1]);
                 push(&mut to_free, buffer);
             }
+            (to_read, to_free)
         },
     )
 }
@@ -172,6 +185,7 @@ fn round_trips<S: Sender<Update>, R: Receiver<Update>>(
                 let item = pop(&mut asked);
                 push(&mut answer, item);
             }
+            (asked, answer)
         },
     )
 }

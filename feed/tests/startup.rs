@@ -112,6 +112,21 @@ fn a_priority_is_granted_or_the_reason_is_said() {
 }
 
 #[test]
+fn memory_is_locked_or_the_reason_is_said() {
+    let config = ThreadConfig {
+        lock_memory: true,
+        ..ThreadConfig::default()
+    };
+    let said = config.apply(None).to_string();
+    println!("{said}");
+    assert!(
+        said == "not pinned, memory locked"
+            || said.starts_with("not pinned, locking memory was refused: "),
+        "{said}"
+    );
+}
+
+#[test]
 fn a_priority_that_doesnt_exist_is_refused() {
     let config = ThreadConfig {
         realtime_priority: Some(200),
