@@ -66,7 +66,7 @@ impl Receiving {
             // What was asked for and what was granted, once.
             eprintln!("{name}: {startup}");
             startup.check().map_err(std::io::Error::other)?;
-            Receiver::new(lines, Drive::new(shard, clock, None, status)).run(wait, &stop)
+            Receiver::new(lines, Drive::new(shard, clock, None, None, status)).run(wait, &stop)
         })?;
         let name = channel.name.clone();
         Ok((Self { name, thread }, feed))

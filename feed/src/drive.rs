@@ -14,6 +14,7 @@ use crate::arbiter::Source;
 use crate::batch::Batch;
 use crate::counters::ChannelStatus;
 use crate::limits::{PACKET_BYTES_MAX, REPORT_EVERY_NS};
+use crate::loader::LoaderHandle;
 use crate::receiver::{Clock, LineCounters};
 use crate::shard::{Observer, Shard};
 use crate::socket::RequestSocket;
@@ -24,6 +25,7 @@ pub struct Drive<O> {
     shard: Shard<Publisher, O>,
     clock: Clock,
     requests: Option<RequestSocket>,
+    loader: Option<LoaderHandle>,
     status: Arc<ChannelStatus>,
     lines: Arc<[LineCounters]>,
     /// Of each line's kernel drops, what the shard was told.
@@ -38,18 +40,21 @@ pub struct Drive<O> {
 }
 
 impl<O: Observer> Drive<O> {
-    /// A shard, the clock by which it was made, and the request servers that it asks, if there are any.
+    /// A shard, the clock by which it was made, and the request and snapshot servers that it asks, if there are
+    /// any.
     #[must_use]
     pub fn new(
         shard: Shard<Publisher, O>,
         clock: Clock,
         requests: Option<RequestSocket>,
+        loader: Option<LoaderHandle>,
         status: Arc<ChannelStatus>,
     ) -> Self {
         Self {
             shard,
             clock,
             requests,
+            loader,
             status,
             lines: Arc::default(),
             drops_told: Vec::new(),
@@ -140,7 +145,18 @@ impl<O: Observer> Drive<O> {
 
     fn load(&mut self, now: u64) {
         if let Some(request) = self.shard.poll_load() {
-            self.shard.handle_load_failed(now, request.id);
+            match &self.loader {
+                Some(loader) => loader.start(request),
+                None => self.shard.handle_load_failed(now, request.id),
+            }
+        }
+        let Some(loader) = &self.loader else {
+            return;
+        };
+        match loader.poll() {
+            Some(Ok(loaded)) => loader.recycle(self.shard.handle_loaded(now, loaded)),
+            Some(Err((id, _))) => self.shard.handle_load_failed(now, id),
+            None => {}
         }
     }
 
@@ -164,6 +180,9 @@ impl<O: Observer> Drive<O> {
 
     /// What the edges count beside the shard.
     fn add_readings(&self, readings: &mut Vec<Reading>) {
+        if let Some(loader) = &self.loader {
+            loader.readings(readings);
+        }
         let mut add = |name, help, line, value| {
             readings.push(Reading {
                 name,

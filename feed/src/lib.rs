@@ -9,7 +9,8 @@
 //! | [`recovery`] | what to ask for, of whom, and when again (machine) |
 //! | [`channel`] | packets in, events out, in order, each once (machine) |
 //! | [`shard`] | a channel, its market and what it tells (machine) |
-//! | [`snapshot`] | what a shard asks of a snapshot server, and gets |
+//! | [`snapshot`] | one load of a snapshot, beside the books (machine) |
+//! | [`loader`] | the thread that connects a load to a snapshot server (edge) |
 //! | [`counters`] | what is counted, and the copy that other threads read |
 //! | [`batch`] | datagrams of one system call, in buffers made once (edge) |
 //! | [`socket`] | the sockets of lines and of request servers (edge) |
@@ -29,6 +30,7 @@ pub mod gaps;
 mod held;
 pub mod limits;
 pub mod line;
+pub mod loader;
 pub mod receiver;
 pub mod recovery;
 mod repair;
@@ -43,4 +45,5 @@ pub use arbiter::{ArbiterConfig, Source};
 pub use channel::Channel;
 pub use recovery::RecoveryConfig;
 pub use repair::RepairTimes;
-pub use shard::{Shard, ShardConfig, Share};
+pub use shard::{Shard, ShardConfig};
+pub use snapshot::Share;

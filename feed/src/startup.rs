@@ -111,7 +111,10 @@ impl ThreadConfig {
     #[must_use]
     pub fn apply(self, lines: Option<&Lines>) -> Startup {
         Startup {
-            unpinned: self.core.and_then(pin),
+            unpinned: self
+                .core
+                .filter(|core| !pin(Some(*core)))
+                .map(|core| format!("pinning to core {core} was refused")),
             unprioritized: self.realtime_priority.and_then(prioritize),
             unlocked: self.lock_memory.then(lock_memory).flatten(),
             lines: lines.map_or_else(Vec::new, |lines| {
@@ -190,15 +193,14 @@ impl fmt::Display for Startup {
     }
 }
 
-/// Pins the thread; says why not.
-fn pin(core: usize) -> Option<String> {
+/// Pins the calling thread; says whether it is.
+pub(crate) fn pin(core: Option<usize>) -> bool {
     // Only a core that the process may use: the system's set of cores has no place for a number beyond it.
-    let pinned = core_affinity::get_core_ids()
+    core_affinity::get_core_ids()
         .unwrap_or_default()
         .into_iter()
-        .find(|known| known.id == core)
-        .is_some_and(core_affinity::set_for_current);
-    (!pinned).then(|| format!("pinning to core {core} was refused"))
+        .find(|known| Some(known.id) == core)
+        .is_some_and(core_affinity::set_for_current)
 }
 
 /// Makes it a real-time thread; says why not.

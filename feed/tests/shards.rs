@@ -1,14 +1,14 @@
 //! The rings from a receiver to several shards.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-mod common;
+mod multicast;
 
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use common::{group, join, line};
+use multicast::{group, join, line};
 use tickcast_feed::batch::Batch;
 use tickcast_feed::receiver::LineCounters;
 use tickcast_feed::shards::{Inbox, split};

@@ -1,13 +1,13 @@
 //! The sockets of lines and request servers, on the loopback interface.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-mod common;
+mod multicast;
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
-use common::{LOOPBACK, group, join, line, port, receive, sender};
+use multicast::{LOOPBACK, group, join, line, port, receive, sender};
 use tickcast_feed::batch::{Batch, Refused};
 use tickcast_feed::limits::{BATCH_PACKETS_MAX, PACKET_BYTES_MAX};
 use tickcast_feed::receiver::wall_clock;
@@ -111,7 +111,7 @@ fn a_source_specific_join_hears_its_sources_only() {
 
 #[test]
 fn ipv6_groups_are_joined_for_any_source_and_for_one() {
-    if !common::in_namespace("ipv6_groups_are_joined_for_any_source_and_for_one") {
+    if !multicast::in_namespace("ipv6_groups_are_joined_for_any_source_and_for_one") {
         return;
     }
     let here = IpAddr::V6(Ipv6Addr::LOCALHOST);

@@ -1,9 +1,9 @@
 //! What a thread asks of the system when it starts, and what is refused.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-mod common;
+mod multicast;
 
-use common::{group, join};
+use multicast::{group, join};
 use tickcast_feed::receiver::Lines;
 use tickcast_feed::socket::{JoinConfig, MulticastSocket};
 use tickcast_feed::startup::{Policy, Refusal, ThreadConfig};

@@ -62,7 +62,8 @@ fn one_shard_receives_both_lines_however_it_waits() {
         let receiving = thread::spawn({
             let (status, stop) = (Arc::clone(&status), Arc::clone(&stop));
             move || {
-                Receiver::new(lines, Drive::new(shard, Clock::new(), None, status)).run(wait, &stop)
+                Receiver::new(lines, Drive::new(shard, Clock::new(), None, None, status))
+                    .run(wait, &stop)
             }
         });
         assert!(eventually(|| !status.load().readings.is_empty()));
@@ -100,7 +101,7 @@ fn each_of_several_shards_receives_every_message_however_it_waits() {
             let stop = Arc::clone(&stop);
             threads.push(thread::spawn(move || {
                 shards::run(
-                    Drive::new(shard, Clock::new(), None, status),
+                    Drive::new(shard, Clock::new(), None, None, status),
                     inbox,
                     wait,
                     &stop,
