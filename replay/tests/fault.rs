@@ -251,7 +251,7 @@ fn displaced_packets_come_after_so_many_others_and_not_later() {
         newest = newest.max(n);
     }
     // Who is displaced by the same as its neighbour isn't overtaken by it, so this is nearly exact.
-    let reordered = fault.counters().reordered.packets as usize;
+    let reordered = usize::try_from(fault.counters().reordered.packets).unwrap();
     assert!(displacements.len().abs_diff(reordered) <= reordered / 10);
     assert_eq!(displacements.iter().max(), Some(&64));
     assert_eq!(displacements.iter().min(), Some(&1));

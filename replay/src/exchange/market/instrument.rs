@@ -8,7 +8,9 @@ use super::config::MarketConfig;
 use super::orders::Book;
 use crate::random::Random;
 
+/// As few cache lines as there can be.
 #[derive(Debug)]
+#[repr(align(64))]
 pub(super) struct Instrument {
     pub(super) stock: Alpha<8>,
     pub(super) state: State,

@@ -17,8 +17,9 @@ use tickcast_codecs::Side;
 /// "No order": the end of a list.
 const NONE: u32 = u32::MAX;
 
-/// One displayed order.
+/// One displayed order: half a cache line, and never in two.
 #[derive(Debug, Clone)]
+#[repr(align(32))]
 pub(super) struct Order {
     /// The order reference number.
     pub(super) id: u64,
