@@ -172,9 +172,9 @@ impl Load {
             (!self.connected && self.server.is_some()).then_some(self.connected_at),
             self.loader.poll_timeout(),
             server.filter(|_| self.connected),
-            arrival(&self.to_server),
+            arrival(&self.to_server).filter(|_| self.server.is_some()),
             arrival(&self.to_loader),
-            self.closed_at,
+            self.closed_at.filter(|_| self.to_loader.is_empty()),
         ]
         .into_iter()
         .flatten()

@@ -72,7 +72,13 @@ pub fn run_with_canary<const CANARY: u8>(scenario: &Scenario) -> Outcome {
         }
     }
     let now = world.now;
-    let what = format!("time doesn't pass: due {:?}", world.dues());
+    let arbiter = world.shard.channel().arbiter();
+    let what = format!(
+        "time doesn't pass: due {:?}, {}, {:?}",
+        world.dues(),
+        arbiter.phase().name(),
+        arbiter.gaps().ranges()
+    );
     world.checker.violate("I8", now, what);
     world.finish()
 }
