@@ -133,9 +133,12 @@ const _: () = {
 /// SoupBinTCP's heartbeat: "anytime more than 1 second has past" (1.3).
 pub const LOAD_HEARTBEAT_NS: u64 = 1_000_000_000;
 
-/// A snapshot server that is silent for so long is dead: "typically 15 seconds" (`SoupBinTCP` 1.3), and
-/// it has a heartbeat to send each second.
-pub const LOAD_IDLE_NS_MAX: u64 = 15_000_000_000;
+/// A snapshot server that is silent for so long is dead: it has a heartbeat to send each second.  SoupBinTCP
+/// (1.3) says "typically 15 seconds", for connections that last all day; here the books are stale meanwhile.
+pub const LOAD_IDLE_NS_MAX: u64 = 3_000_000_000;
+
+/// A snapshot server that gives no message for so long, heartbeats or not, won't end.
+pub const LOAD_STALL_NS_MAX: u64 = 5_000_000_000;
 
 /// A GLIMPSE snapshot takes seconds: one that takes a minute never ends.
 pub const SNAPSHOT_NS_MAX: u64 = 60_000_000_000;

@@ -22,8 +22,8 @@ use tickcast_codecs::types::Text;
 use tickcast_codecs::{SessionId, itch50};
 
 use crate::limits::{
-    LOAD_IDLE_NS_MAX, RETRANSMISSION_BYTES_MAX, RETRANSMISSION_CAUGHT_UP_NS, RETRANSMISSION_NS_MAX,
-    SNAPSHOT_BYTES_MAX, SNAPSHOT_NS_MAX,
+    LOAD_IDLE_NS_MAX, LOAD_STALL_NS_MAX, RETRANSMISSION_BYTES_MAX, RETRANSMISSION_CAUGHT_UP_NS,
+    RETRANSMISSION_NS_MAX, SNAPSHOT_BYTES_MAX, SNAPSHOT_NS_MAX,
 };
 
 mod glimpse;
@@ -137,6 +137,8 @@ pub struct Loader {
     started: u64,
     /// When the server was last heard.
     heard: u64,
+    /// When the last message of the snapshot came.
+    progressed: u64,
     bytes: u64,
 }
 
@@ -182,6 +184,7 @@ impl Loader {
             outcome: None,
             started: now,
             heard: now,
+            progressed: now,
             bytes: 0,
         }
     }
@@ -225,6 +228,7 @@ impl Loader {
             return;
         }
         self.heard = now;
+        let messages = shadow.messages;
         self.bytes = self.bytes.saturating_add(bytes.len() as u64);
         let (step, bytes_max) = match &mut self.wire {
             Wire::Glimpse(glimpse) => (glimpse.handle_bytes(bytes, shadow), SNAPSHOT_BYTES_MAX),
@@ -233,6 +237,9 @@ impl Loader {
                 RETRANSMISSION_BYTES_MAX,
             ),
         };
+        if shadow.messages > messages {
+            self.progressed = now;
+        }
         self.settle(step);
         if self.bytes > bytes_max {
             self.settle(Err(LoadError::TooLarge));
