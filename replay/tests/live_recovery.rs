@@ -111,7 +111,6 @@ fn a_late_joiner_loads_a_snapshot_and_goes_on_from_it() {
         username,
         password,
         same_session: true,
-        channel_id: 1,
     };
     let loader = LoaderHandle::spawn(config, vec![address], None).unwrap();
     let recovery = RecoveryConfig {
