@@ -303,8 +303,10 @@ impl Loader {
             }
             Wire::Retransmission(_) => (RETRANSMISSION_NS_MAX, LOAD_IDLE_NS_MAX),
         };
-        let started = self.started.saturating_add(all);
-        started.min(self.heard.saturating_add(idle))
+        self.started
+            .saturating_add(all)
+            .min(self.heard.saturating_add(idle))
+            .min(self.progressed.saturating_add(LOAD_STALL_NS_MAX))
     }
 
     /// What it comes to when the server sends no more: a retransmission may be complete without a word.

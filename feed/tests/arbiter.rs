@@ -328,7 +328,6 @@ fn f17_an_unknown_type_and_a_longer_tail_are_passed_over_by_their_length() {
     longer.extend_from_slice(b"tail");
     builder.push(&longer).unwrap();
     builder.push(&message(3)).unwrap();
-    drop(builder);
     world.line(0, &bytes).unwrap();
     assert_eq!(world.delivered(), [2, 3]);
     let counters = world.channel.counters();

@@ -70,7 +70,6 @@ pub fn packet(session: &str, first: u64, count: u64) -> Vec<u8> {
     for number in first..first + count {
         builder.push(&message(number)).unwrap();
     }
-    drop(builder);
     packet
 }
 

@@ -56,8 +56,11 @@ pub const SOMETIMES: &[&str] = &[
     "the end of a session was told",
 ];
 
+/// Runs a scenario.
+pub type Run = fn(&Scenario) -> Outcome;
+
 /// The canaries, by name.
-pub const CANARIES: &[(&str, fn(&Scenario) -> Outcome)] = &[
+pub const CANARIES: &[(&str, Run)] = &[
     (
         "the end of a gap is compared with ==",
         run_with_canary::<{ canary::GAP_END_EXACT }>,
@@ -184,7 +187,7 @@ impl Campaign {
 
     /// Looks for a canary: the seed that found it and what it violated.
     #[must_use]
-    pub fn hunt(&self, run: fn(&Scenario) -> Outcome) -> Option<(u64, String)> {
+    pub fn hunt(&self, run: Run) -> Option<(u64, String)> {
         let found: Mutex<Option<(u64, String)>> = Mutex::new(None);
         self.each(&|seed| {
             if let Some(violation) = run(&Scenario::draw(seed)).violation
