@@ -10,6 +10,9 @@
 //! | [`player`] | a recording through channels and books |
 //! | [`books_csv`] | a row for each change of a book |
 //! | [`pacing`] | when a recorded packet is due at a chosen speed |
+//! | [`laps`] | new sessions for each lap of a recording |
+//! | [`multicast`] | puts a recording back on the wire |
+//! | [`record`] | multicast to pcapng files, with an index of what they lack |
 #![forbid(unsafe_code)]
 
 pub mod books_csv;
@@ -17,7 +20,10 @@ pub mod capture;
 pub mod exchange;
 pub mod frame;
 pub mod inspect;
+pub mod laps;
 pub mod limits;
+pub mod multicast;
 pub mod pacing;
 pub mod player;
 pub mod recognise;
+pub mod record;
