@@ -32,6 +32,10 @@ const REST: Duration = Duration::from_micros(200);
 /// Packets between two looks at the time and at whoever looks on.
 const PACKETS_PER_ROUND: usize = 1_024;
 
+/// After the end so many datagrams of each line are still taken from the kernel: as many small ones as its
+/// buffer holds; whoever sends faster than we receive doesn't keep us.
+const DRAIN_ROUNDS_MAX: u32 = 65_536;
+
 /// How often whoever looks on is asked.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
@@ -375,7 +379,11 @@ fn receive_all(
         socket.set_wait(None)?;
     }
     let mut untold = vec![(0_u32, 0_u32); sockets.len()];
-    while !stop.load(Ordering::Relaxed) {
+    let mut rounds_left = DRAIN_ROUNDS_MAX;
+    while rounds_left > 0 {
+        // What the kernel has at the end belongs to the recording.
+        let stopping = stop.load(Ordering::Relaxed);
+        rounds_left -= u32::from(stopping);
         let mut idle = true;
         for (((number, socket), line), untold) in
             (0_u16..).zip(&mut sockets).zip(lines).zip(&mut untold)
@@ -402,6 +410,9 @@ fn receive_all(
                 line.dropped.fetch_add(1, Ordering::Relaxed);
                 untold.1 = untold.1.saturating_add(1);
             }
+        }
+        if idle && stopping {
+            break;
         }
         if idle {
             thread::sleep(REST);

@@ -1,23 +1,30 @@
 //! What a recorded file holds and what it lacks, line by line and session by session.
 //!
-//! A machine without I/O: packets in, JSON lines out ([`Index::write`], the format is in `docs/record.md`).
-//! Sessions, their restarts and what is missing are told by [`tickcast_feed::session::Session`], one for
-//! each line; on top of it late packets fill the holes that they left.
+//! A machine without I/O: packets in, JSON lines out ([`Index::write`]; the format is in `docs/record.md`).
+//! Each line is followed for itself, as it was received: what one line lacks another may have.
 //!
-//! Invariant: of each line, `packets` is the sum over its sessions, `old_session`, `rejected`,
-//! `unrecognised` and `beyond`.  An index is of the packets that are in its file; what was dropped before
-//! shows as missing.
+//! A session is followed by its identity, whatever comes between its packets; within one, numbering that
+//! falls back while the send time jumps forward is a restart (IEX-TP only: MoldUDP64 has no send time).
+//! Late packets fill the holes that they left.
+//!
+//! Invariant: of each line, `packets` is the sum over its sessions, `rejected`, `unrecognised` and
+//! `beyond`.  An index is of the packets that are in its file: what was dropped before shows as missing.
 
 use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 use tickcast_codecs::SessionId;
 use tickcast_codecs::protocol::{Packet, Protocol};
-use tickcast_feed::session::{Place, Session, Start};
 
 use super::Line;
 use super::ranges::Ranges;
 use crate::limits::INDEX_SESSIONS_MAX;
+
+/// Sessions that are followed into the next file: the present one, and some whose late copies may come.
+const SESSIONS_KEPT: usize = 16;
+
+/// A send time that is newer by this much makes a lower number a restart, and not a late copy.
+const RESTART_NS_MIN: u64 = 1_000_000_000;
 
 /// What a file holds.
 #[derive(Debug, Clone, Default)]
@@ -29,17 +36,16 @@ pub struct Index {
 struct LineIndex {
     line: Line,
     protocol: Option<Protocol>,
-    session: Session,
-    /// Where the session that is being received is in `sessions`; `None` before the first, or beyond the bound.
-    current: Option<usize>,
+    /// In order of appearance; a restart begins another one of the same identity.
     sessions: Vec<SessionIndex>,
+    /// Whether the line's first session was seen, in this file or one before.
+    begun: bool,
     packets: u64,
     bytes: u64,
     kernel_drops: u64,
     dropped: u64,
     unrecognised: u64,
     rejected: u64,
-    old_session: u64,
     beyond: u64,
     time: Option<(u64, u64)>,
 }
@@ -49,6 +55,11 @@ struct LineIndex {
 struct SessionIndex {
     session: SessionId,
     restarts: u64,
+    /// The number behind the highest seen.
+    next: u64,
+    /// Send times, where the transport tells them: of the first packet, and the newest.
+    first_sent: u64,
+    newest_sent: u64,
     /// Lowest and highest message recorded.
     span: Option<(u64, u64)>,
     missing: Ranges,
@@ -123,7 +134,7 @@ impl Index {
         let _ = writeln!(text, "{whole}");
         for (number, line) in self.lines.iter().enumerate() {
             let _ = writeln!(text, "{}", line.as_json(number));
-            for session in &line.sessions {
+            for session in line.sessions.iter().filter(|session| session.packets > 0) {
                 let _ = writeln!(text, "{}", session.as_json(number, line.protocol));
             }
         }
@@ -136,28 +147,26 @@ impl LineIndex {
         Self {
             protocol: line.protocol,
             line,
-            session: Session::new(),
-            current: None,
             sessions: Vec::new(),
+            begun: false,
             packets: 0,
             bytes: 0,
             kernel_drops: 0,
             dropped: 0,
             unrecognised: 0,
             rejected: 0,
-            old_session: 0,
             beyond: 0,
             time: None,
         }
     }
 
     fn next_file(&self) -> Self {
-        let current = self.current.and_then(|at| self.sessions.get(at));
+        let kept = self.sessions.len().saturating_sub(SESSIONS_KEPT);
+        let sessions = self.sessions.iter().skip(kept);
         Self {
             protocol: self.protocol,
-            session: self.session.clone(),
-            current: current.map(|_| 0),
-            sessions: current.map(SessionIndex::next_file).into_iter().collect(),
+            sessions: sessions.map(SessionIndex::next_file).collect(),
+            begun: self.begun,
             ..Self::new(self.line.clone())
         }
     }
@@ -179,48 +188,40 @@ impl LineIndex {
             // A packet without messages proves too little to hold the line to it.
             self.protocol = Some(protocol);
         }
-        self.place(&packet, payload.len() as u64);
+        match self.session(&packet) {
+            Some(session) => session.handle_packet(&packet, payload.len() as u64),
+            None => self.beyond += 1,
+        }
     }
 
-    fn place(&mut self, packet: &Packet<'_>, bytes: u64) {
-        let place = Place {
-            session: packet.session(),
-            sequence: packet.sequence(),
-            count: u64::from(packet.count()),
-            sent: packet.sent(),
+    /// The numbering that a packet belongs to, a new one if need be; `None` beyond the bound.
+    fn session(&mut self, packet: &Packet<'_>) -> Option<&mut SessionIndex> {
+        let (id, sent) = (packet.session(), packet.sent());
+        let newest = self.sessions.iter().rposition(|known| known.session == id);
+        let restarts = match newest.and_then(|at| self.sessions.get(at)) {
+            Some(known) if known.is_restart(packet) => known.restarts + 1,
+            // What was sent before the restart belongs to the numbering before it.
+            Some(known) if sent < known.first_sent => {
+                let before = |known: &SessionIndex| known.session == id && known.first_sent <= sent;
+                let at = self.sessions.iter().rposition(before).or(newest)?;
+                return self.sessions.get_mut(at);
+            }
+            Some(_) => return newest.and_then(|at| self.sessions.get_mut(at)),
+            None => 0,
         };
-        let verdict = self.session.handle_packet(&place);
-        if verdict.old_session {
-            self.old_session += 1;
-            return;
+        if self.sessions.len() >= INDEX_SESSIONS_MAX {
+            return None;
         }
-        if let Some(start) = verdict.start {
-            self.begin(place.session, start);
-        }
-        let Some(session) = self.current.and_then(|at| self.sessions.get_mut(at)) else {
-            self.beyond += 1;
-            return;
+        // What came before the recording isn't missing in it; a session that begins meanwhile begins with 1.
+        let next = if self.begun {
+            packet.sequence().min(1)
+        } else {
+            packet.sequence()
         };
-        // What came before the recording isn't missing in it.
-        if let Some(missing) = verdict.missing
-            && verdict.start != Some(Start::First)
-        {
-            session.missing.push(missing.first, missing.last);
-        }
-        session.handle_packet(&place, verdict.skip, bytes);
-        session.ended |= packet.is_end_of_session();
-    }
-
-    fn begin(&mut self, session: SessionId, start: Start) {
-        let before = self.current.and_then(|at| self.sessions.get(at));
-        let restarts = match (start, before) {
-            (Start::Restart, Some(before)) => before.restarts + 1,
-            _ => 0,
-        };
-        self.current = (self.sessions.len() < INDEX_SESSIONS_MAX).then_some(self.sessions.len());
-        if self.current.is_some() {
-            self.sessions.push(SessionIndex::new(session, restarts));
-        }
+        self.begun = true;
+        self.sessions
+            .push(SessionIndex::new(id, restarts, next, sent));
+        self.sessions.last_mut()
     }
 
     fn as_json(&self, number: usize) -> Value {
@@ -236,17 +237,19 @@ impl LineIndex {
             "dropped": self.dropped,
             "unrecognised": self.unrecognised,
             "rejected": self.rejected,
-            "old_session": self.old_session,
             "beyond": self.beyond,
         })
     }
 }
 
 impl SessionIndex {
-    fn new(session: SessionId, restarts: u64) -> Self {
+    fn new(session: SessionId, restarts: u64, next: u64, sent: u64) -> Self {
         Self {
             session,
             restarts,
+            next,
+            first_sent: sent,
+            newest_sent: sent,
             span: None,
             missing: Ranges::default(),
             earlier: Ranges::default(),
@@ -263,28 +266,41 @@ impl SessionIndex {
     fn next_file(&self) -> Self {
         Self {
             earlier: self.missing.clone(),
-            ..Self::new(self.session, self.restarts)
+            newest_sent: self.newest_sent,
+            ..Self::new(self.session, self.restarts, self.next, self.first_sent)
         }
     }
 
-    fn handle_packet(&mut self, place: &Place, skip: u64, bytes: u64) {
+    fn is_restart(&self, packet: &Packet<'_>) -> bool {
+        packet.sequence() < self.next
+            && packet.sent() > self.newest_sent.saturating_add(RESTART_NS_MIN)
+    }
+
+    fn handle_packet(&mut self, packet: &Packet<'_>, bytes: u64) {
+        let (first, count) = (packet.sequence(), u64::from(packet.count()));
         self.packets += 1;
         self.bytes += bytes;
-        self.messages += place.count;
-        if place.count == 0 {
+        self.messages += count;
+        self.ended |= packet.is_end_of_session();
+        self.newest_sent = self.newest_sent.max(packet.sent());
+        if first > self.next {
+            self.missing.push(self.next, first - 1);
+        }
+        let behind = first.saturating_add(count);
+        let known = self.next.min(behind);
+        if count == 0 {
             self.heartbeats += 1;
-            return;
+        } else {
+            if known > first {
+                let filled =
+                    self.missing.fill(first, known - 1) + self.earlier.fill(first, known - 1);
+                self.late += filled;
+                self.duplicates += (known - first).saturating_sub(filled);
+            }
+            let (from, to) = self.span.unwrap_or((first, first));
+            self.span = Some((from.min(first), to.max(behind - 1)));
         }
-        let last = place.sequence.saturating_add(place.count - 1);
-        if skip > 0 {
-            let known = place.sequence.saturating_add(skip - 1);
-            let filled =
-                self.missing.fill(place.sequence, known) + self.earlier.fill(place.sequence, known);
-            self.late += filled;
-            self.duplicates += skip.saturating_sub(filled);
-        }
-        let (from, to) = self.span.unwrap_or((place.sequence, last));
-        self.span = Some((from.min(place.sequence), to.max(last)));
+        self.next = self.next.max(behind);
     }
 
     fn as_json(&self, line: usize, protocol: Option<Protocol>) -> Value {

@@ -20,7 +20,10 @@ impl Ranges {
             return;
         }
         self.count = self.count.saturating_add((last - first).saturating_add(1));
-        if self.ranges.len() < INDEX_RANGES_MAX {
+        // A heartbeat reveals a hole in two steps.
+        if let Some(end) = self.ranges.last_mut().filter(|end| end.1 + 1 == first) {
+            end.1 = last;
+        } else if self.ranges.len() < INDEX_RANGES_MAX {
             self.ranges.push((first, last));
         } else {
             self.omitted += 1;
@@ -105,6 +108,9 @@ mod tests {
         assert_eq!(missing.list(), [(14, 17), (42, 48)]);
         assert_eq!(missing.count(), 11);
         assert_eq!(missing.fill(60, 50), 0);
+        missing.push(49, 51);
+        assert_eq!(missing.list(), [(14, 17), (42, 51)]);
+        assert_eq!(missing.count(), 14);
     }
 
     #[test]
