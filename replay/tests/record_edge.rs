@@ -27,6 +27,9 @@ use tickcast_replay::record::{Files, Line, Notice, Recorder, RecorderConfig};
 
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
+/// A recording that takes longer has failed.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 /// A line on the loopback interface at a free port: what to record, its socket, its sender.  `None` where
 /// multicast isn't possible.
 fn line(last: u8) -> Option<(Line, MulticastSocket, UdpSocket)> {
@@ -79,7 +82,7 @@ impl Watch {
             .sum();
         let enough = received >= self.sent.load(Ordering::Relaxed);
         // Where datagrams are lost the assertions say so.
-        if enough || self.since.elapsed() > Duration::from_secs(20) {
+        if enough || self.since.elapsed() > PATIENCE / 2 {
             Turn::Stop
         } else {
             Turn::Go
@@ -287,7 +290,9 @@ fn overfill(number: u8, make_room: bool) -> Option<(Recorder, Vec<Notice>, Vec<u
             }
             match watch.look(view) {
                 // Not before it goes on.
-                Turn::Stop if make_room && told.len() < 2 => Turn::Go,
+                Turn::Stop if make_room && told.len() < 2 && watch.since.elapsed() < PATIENCE => {
+                    Turn::Go
+                }
                 turn => turn,
             }
         },
