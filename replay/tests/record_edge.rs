@@ -19,7 +19,7 @@ use tickcast_feed::receiver::wall_clock;
 use tickcast_feed::socket::MulticastSocket;
 use tickcast_replay::capture::CaptureReader;
 use tickcast_replay::exchange::edge::{MarketChannel, multicast_sender, run as transmit};
-use tickcast_replay::exchange::{Market, MarketConfig, Publisher, PublisherConfig};
+use tickcast_replay::exchange::{LineConfig, Lines, Market, MarketConfig};
 use tickcast_replay::inspect::{Inspector, Options, Style};
 use tickcast_replay::recognise::Recogniser;
 use tickcast_replay::record::edge::{LineCounters, Turn, Until, View, run};
@@ -143,17 +143,16 @@ fn a_generated_session_on_two_lines_is_recorded_packet_by_packet() {
                     messages_per_second: 2_000,
                     ..MarketConfig::default()
                 };
-                let publisher = Publisher::new(PublisherConfig::default(), 0);
-                let mut channel = MarketChannel::new(Market::new(market), publisher);
-                let mut packets = vec![];
+                let lines = Lines::new(&[LineConfig::default(); 2], 0);
+                let mut channel = MarketChannel::new(Market::new(market), lines);
+                let mut packets = [vec![], vec![]];
                 transmit(
                     &mut channel,
-                    |packet| {
-                        for sender in &senders {
-                            sender.send(packet)?;
-                        }
-                        packets.push(packet.to_vec());
-                        if packets.len() >= 300 {
+                    |line, packet| {
+                        let line = usize::from(line);
+                        senders[line].send(packet)?;
+                        packets[line].push(packet.to_vec());
+                        if packets[line].len() >= 300 {
                             stop.store(true, Ordering::Relaxed);
                         }
                         Ok(())
@@ -161,7 +160,8 @@ fn a_generated_session_on_two_lines_is_recorded_packet_by_packet() {
                     &stop,
                 )
                 .unwrap();
-                sent.store(2 * packets.len() as u64, Ordering::Relaxed);
+                let count = packets.iter().map(|line| line.len() as u64).sum();
+                sent.store(count, Ordering::Relaxed);
                 packets
             }
         });
@@ -185,7 +185,10 @@ fn a_generated_session_on_two_lines_is_recorded_packet_by_packet() {
         for (number, line) in [(0, &a.0), (1, &b.0)] {
             let of_line = kept.iter().filter(|(interface, ..)| *interface == number);
             let payloads: Vec<_> = of_line.clone().map(|(.., payload)| payload).collect();
-            assert!(payloads.iter().copied().eq(sent.iter()), "line {number}");
+            assert!(
+                payloads.iter().copied().eq(&sent[number as usize]),
+                "line {number}"
+            );
             assert!(of_line.clone().all(|(.., dst, _)| *dst == line.group));
             assert!(of_line.is_sorted_by_key(|(_, ts, ..)| *ts));
         }
@@ -207,7 +210,7 @@ fn a_generated_session_on_two_lines_is_recorded_packet_by_packet() {
         let mut capture = CaptureReader::new(io::Cursor::new(file)).unwrap();
         while inspector.step(&mut capture).unwrap().is_some() {}
         let messages: u64 = inspector.statistics().messages.values().sum();
-        for session in &sessions {
+        for (session, sent) in sessions.iter().zip(&sent) {
             assert_eq!(session["session"], "TICKCAST01");
             assert_eq!(session["packets"], sent.len());
             assert_eq!(session["missing_messages"], 0);

@@ -81,7 +81,7 @@ const LOCATES: usize = 1 << 16;
 enum Midnight {
     /// Not known yet.
     Unknown,
-    /// Found from a packet's stamp: good for the session.
+    /// Found from a packet's stamp, or given for the session: good for the session.
     Found(u64),
     /// Given: good for ever.
     Given(u64),
@@ -103,6 +103,16 @@ impl Normalizer {
     pub fn with_midnight(self, midnight: u64) -> Self {
         Self {
             midnight: Midnight::Given(midnight),
+            ..self
+        }
+    }
+
+    /// Takes midnight (nanoseconds since the Unix epoch) as if a packet of this session had told it: good
+    /// until the next session begins.
+    #[must_use]
+    pub fn with_session_midnight(self, midnight: u64) -> Self {
+        Self {
+            midnight: Midnight::Found(midnight),
             ..self
         }
     }
@@ -136,6 +146,15 @@ impl Normalizer {
         match self.midnight {
             Midnight::Unknown => None,
             Midnight::Found(midnight) | Midnight::Given(midnight) => Some(midnight),
+        }
+    }
+
+    /// Learns midnight from a message that is current, before any is mapped; without effect once it is known.
+    /// For who maps old messages first: a snapshot, a late retransmission.
+    pub fn learn_midnight(&mut self, message: &[u8], ts_recv: u64) {
+        let timestamp = message.get(5..11).and_then(|bytes| bytes.try_into().ok());
+        if let (None, Some(timestamp)) = (self.midnight(), timestamp) {
+            self.find_midnight(BeTimestamp48(timestamp).nanos(), ts_recv);
         }
     }
 
