@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use indicatif::{HumanBytes, ProgressBar, ProgressDrawTarget};
+use indicatif::{HumanBytes, ProgressBar};
 use serde_json::{Value, json};
 use tickcast_feed::receiver::wall_clock;
 use tickcast_feed::socket::MulticastSocket;
@@ -15,6 +15,7 @@ use tickcast_replay::record::{Files, Line, Notice, Recorder, RecorderConfig};
 
 use crate::Failure;
 use crate::config::Config;
+use crate::progress;
 use crate::serving::Signals;
 
 /// A file can't be kept below less: one packet and the file's head have to fit.
@@ -191,8 +192,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     }
     let granted = sockets.iter().map(MulticastSocket::receive_buffer_bytes);
     eprintln!(
-        "recording {} groups to {}, receive buffer {} KiB; Ctrl-C ends",
+        "recording {} {} to {}, receive buffer {} KiB; Ctrl-C ends",
         recorded.len(),
+        if recorded.len() == 1 { "line" } else { "lines" },
         arguments.out.display(),
         granted.min().unwrap_or(0) / 1024
     );
@@ -207,7 +209,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         duration: arguments.duration.map(Duration::from_secs),
     };
     let signals = Signals::new()?;
-    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(5));
+    let bar = progress::status();
     let started = Instant::now();
     let counted = edge::run(sockets, &mut recorder, &folder, until, &mut |view| {
         if let Some((notice, error)) = &view.notice {

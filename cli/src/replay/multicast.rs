@@ -5,7 +5,6 @@ use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressDrawTarget};
 use serde_json::{Value, json};
 use tickcast_replay::multicast::edge::{self, Sending, Turn};
 use tickcast_replay::multicast::{Playback, PlaybackConfig};
@@ -13,6 +12,7 @@ use tickcast_replay::pacing::Speed;
 
 use super::Arguments;
 use crate::Failure;
+use crate::progress;
 use crate::serving::Signals;
 
 /// Quantiles that are told, with their names in JSON.
@@ -93,7 +93,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
         spin: Duration::from_micros(arguments.spin_us),
     };
     let signals = Signals::new()?;
-    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(5));
+    let bar = progress::status();
     let started = Instant::now();
     let sent = edge::run(&sending, &mut playback, &mut |playback| {
         let totals = playback.totals();

@@ -138,6 +138,39 @@ mod tests {
     }
 
     #[test]
+    fn another_thread_sees_every_packet_that_was_taken_whole_and_in_order() {
+        let (mut sender, mut receiver) = queue(4_096);
+        let src = SocketAddr::from(([10, 1, 2, 3], 1));
+        let sending = std::thread::spawn(move || {
+            let mut taken = vec![];
+            for n in 0..20_000_u16 {
+                let payload = vec![u8::try_from(n % 251).unwrap(); usize::from(n) % 700];
+                if sender.push(&received(n, src, &payload)) {
+                    taken.push(n);
+                } else {
+                    std::thread::yield_now();
+                }
+            }
+            taken
+        });
+        let mut seen = vec![];
+        loop {
+            let ended = sending.is_finished();
+            match receiver.pop() {
+                Some(packet) => {
+                    let n = packet.line;
+                    let byte = u8::try_from(n % 251).unwrap();
+                    assert_eq!(packet.payload, vec![byte; usize::from(n) % 700]);
+                    seen.push(n);
+                }
+                None if ended => break,
+                None => std::thread::yield_now(),
+            }
+        }
+        assert_eq!(seen, sending.join().unwrap());
+    }
+
+    #[test]
     fn a_full_ring_refuses_whole_packets_and_keeps_those_before() {
         let (mut sender, mut receiver) = queue(2 * (HEADER_LEN + 10));
         let src = SocketAddr::from(([0, 0, 0, 0], 0));
