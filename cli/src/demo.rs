@@ -10,8 +10,9 @@ use tickcast_codecs::SessionId;
 use tickcast_codecs::protocol::Protocol;
 use tickcast_fanout::edge::Feed;
 use tickcast_feed::Source;
+use tickcast_feed::batch::Batch;
 use tickcast_feed::receiver::wall_clock;
-use tickcast_feed::socket::MulticastSocket;
+use tickcast_feed::socket::{JoinConfig, MulticastSocket};
 use tickcast_replay::exchange::edge::{
     MarketChannel, Transmit, multicast, multicast_sender, run as transmit,
 };
@@ -85,16 +86,17 @@ fn probe() -> io::Result<u16> {
         .local_addr()?
         .port();
     let group = SocketAddrV4::new(XNAS_GROUP, port);
-    let mut receiver =
-        MulticastSocket::join(SocketAddr::V4(group), IpAddr::V4(Ipv4Addr::LOCALHOST))?;
-    receiver.set_wait(Some(Duration::from_millis(20)))?;
+    let join = JoinConfig::any_source(SocketAddr::V4(group), IpAddr::V4(Ipv4Addr::LOCALHOST));
+    let mut receiver = MulticastSocket::open(&join)?;
+    let mut batch = Batch::new();
     let sender = multicast_sender(group, Ipv4Addr::LOCALHOST)?;
     let deadline = Instant::now() + PROBE;
     while Instant::now() < deadline {
         sender.send(b"probe")?;
-        if receiver.receive()?.is_some() {
+        if receiver.receive(&mut batch)? > 0 {
             return Ok(port);
         }
+        std::thread::sleep(Duration::from_millis(1));
     }
     Err(io::Error::new(
         io::ErrorKind::TimedOut,

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use indicatif::{HumanBytes, ProgressBar};
 use serde_json::{Value, json};
 use tickcast_feed::receiver::wall_clock;
-use tickcast_feed::socket::MulticastSocket;
+use tickcast_feed::socket::{JoinConfig, MulticastSocket};
 use tickcast_replay::record::edge::{self, LineCounters, Turn, Until, View};
 use tickcast_replay::record::{Files, Line, Notice, Recorder, RecorderConfig};
 
@@ -181,7 +181,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let mut sockets = Vec::new();
     let mut recorded = Vec::new();
     for (line, interface) in lines(arguments)? {
-        let socket = MulticastSocket::join(line.group, interface).map_err(|error| {
+        let join = JoinConfig::any_source(line.group, interface);
+        let socket = MulticastSocket::open(&join).map_err(|error| {
             Failure::Failed(format!(
                 "{}: can't join {} on interface {interface}: {error}",
                 line.name, line.group
@@ -190,7 +191,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         sockets.push(socket);
         recorded.push(line);
     }
-    let granted = sockets.iter().map(MulticastSocket::receive_buffer_bytes);
+    let granted = sockets
+        .iter()
+        .map(|socket| socket.granted().receive_buffer_bytes);
     eprintln!(
         "recording {} {} to {}, receive buffer {} KiB; Ctrl-C ends",
         recorded.len(),

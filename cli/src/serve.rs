@@ -9,9 +9,11 @@ use tickcast_book::link::{self, Publisher, WhenFull};
 use tickcast_codecs::protocol::Protocol;
 use tickcast_fanout::edge::Feed;
 use tickcast_feed::counters::ChannelStatus;
+use tickcast_feed::drive::Drive;
 use tickcast_feed::limits::RING_SLOTS;
-use tickcast_feed::receiver::{self, Wait};
-use tickcast_feed::socket::MulticastSocket;
+use tickcast_feed::receiver::{Clock, Lines, Receiver, Wait};
+use tickcast_feed::socket::{JoinConfig, MulticastSocket};
+use tickcast_feed::startup::ThreadConfig;
 use tickcast_feed::{Shard, ShardConfig};
 
 use crate::Failure;
@@ -41,7 +43,8 @@ impl Receiving {
     ) -> Result<(Self, Feed), Failure> {
         let mut sockets = Vec::with_capacity(channel.groups.len());
         for group in &channel.groups {
-            let socket = MulticastSocket::join(*group, channel.interface).map_err(|error| {
+            let join = JoinConfig::any_source(*group, channel.interface);
+            let socket = MulticastSocket::open(&join).map_err(|error| {
                 Failure::Failed(format!(
                     "{}: can't join {group} on interface {}: {error}",
                     channel.name, channel.interface
@@ -49,28 +52,21 @@ impl Receiving {
             })?;
             sockets.push(socket);
         }
-        let granted = sockets
-            .iter()
-            .map(MulticastSocket::receive_buffer_bytes)
-            .min()
-            .unwrap_or(0);
+        let lines = Lines::new(sockets);
+        let clock = Clock::new();
         let (shard, status, feed) = shard(&channel.name, &channel.venue, channel.protocol, number);
         let (core, wait, name) = (channel.core, channel.wait, channel.name.clone());
         let stop = Arc::clone(stop);
         let thread = spawn(&channel.name, move || {
-            let mut shard = shard;
-            let pinned = receiver::pin(core);
+            let config = ThreadConfig {
+                core,
+                ..ThreadConfig::default()
+            };
+            let startup = config.apply(Some(&lines));
             // What was asked for and what was granted, once.
-            eprintln!(
-                "{name}: receive buffer {} KiB, {}",
-                granted / 1024,
-                match (core, pinned) {
-                    (None, _) => "not pinned".to_owned(),
-                    (Some(core), true) => format!("pinned to core {core}"),
-                    (Some(core), false) => format!("pinning to core {core} was refused"),
-                }
-            );
-            receiver::run(&mut shard, &mut sockets, wait, &status, &stop)
+            eprintln!("{name}: {startup}");
+            startup.check().map_err(std::io::Error::other)?;
+            Receiver::new(lines, Drive::new(shard, clock, None, None, status)).run(wait, &stop)
         })?;
         let name = channel.name.clone();
         Ok((Self { name, thread }, feed))

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tickcast_feed::receiver::wall_clock;
-use tickcast_feed::socket::MulticastSocket;
+use tickcast_feed::socket::{JoinConfig, MulticastSocket};
 use tickcast_replay::capture::CaptureReader;
 use tickcast_replay::exchange::edge::{MarketChannel, multicast_sender, run as transmit};
 use tickcast_replay::exchange::{LineConfig, Lines, Market, MarketConfig};
@@ -38,7 +38,8 @@ fn line(last: u8) -> Option<(Line, MulticastSocket, UdpSocket)> {
             .local_addr()?
             .port();
         let group = SocketAddrV4::new(Ipv4Addr::new(239, 255, 78, last), port);
-        let socket = MulticastSocket::join(SocketAddr::V4(group), LOOPBACK)?;
+        let socket =
+            MulticastSocket::open(&JoinConfig::any_source(SocketAddr::V4(group), LOOPBACK))?;
         let sender = multicast_sender(group, Ipv4Addr::LOCALHOST)?;
         let line = Line {
             name: format!("line {last}"),
@@ -119,7 +120,9 @@ fn a_generated_session_on_two_lines_is_recorded_packet_by_packet() {
         return;
     };
     for zstd in [None, Some(3)] {
-        let rejoin = |line: &Line| MulticastSocket::join(line.group, LOOPBACK).unwrap();
+        let rejoin = |line: &Line| {
+            MulticastSocket::open(&JoinConfig::any_source(line.group, LOOPBACK)).unwrap()
+        };
         let sockets = vec![rejoin(&a.0), rejoin(&b.0)];
         let folder = tempfile::tempdir().unwrap();
         let config = RecorderConfig {
@@ -132,6 +135,7 @@ fn a_generated_session_on_two_lines_is_recorded_packet_by_packet() {
         let lines = vec![a.0.clone(), b.0.clone()];
         let mut recorder = Recorder::new(config, lines, wall_clock()).unwrap();
         let watch = Watch::new();
+        let senders = [a.2.local_addr().unwrap(), b.2.local_addr().unwrap()];
         let stop = Arc::new(AtomicBool::new(false));
         let exchange = thread::spawn({
             let senders = [a.2.try_clone().unwrap(), b.2.try_clone().unwrap()];
@@ -190,6 +194,8 @@ fn a_generated_session_on_two_lines_is_recorded_packet_by_packet() {
                 "line {number}"
             );
             assert!(of_line.clone().all(|(.., dst, _)| *dst == line.group));
+            let source = senders[number as usize];
+            assert!(of_line.clone().all(|(_, _, src, ..)| *src == source));
             assert!(of_line.is_sorted_by_key(|(_, ts, ..)| *ts));
         }
 
@@ -343,4 +349,64 @@ fn once_there_is_room_again_everything_that_was_received_is_written() {
         .map(|(.., payload)| u32::from_le_bytes(payload[..4].try_into().unwrap()))
         .collect();
     assert_eq!(numbers, (0..2_000).collect::<Vec<_>>());
+}
+
+#[test]
+fn what_the_kernel_dropped_is_counted_told_in_the_file_and_missing_in_the_index() {
+    let Some((line, socket, sender)) = line(5) else {
+        return;
+    };
+    // Nobody reads while more is sent than the smallest buffer holds.
+    drop(socket);
+    let small = JoinConfig {
+        receive_buffer_bytes: 32 << 10,
+        ..JoinConfig::any_source(line.group, LOOPBACK)
+    };
+    let socket = MulticastSocket::open(&small).unwrap();
+    let sent = 500;
+    for sequence in 1..=sent {
+        let mut packet = b"TICKCAST01".to_vec();
+        packet.extend_from_slice(&u64::to_be_bytes(sequence));
+        packet.extend_from_slice(&[0, 1, 0, 12]);
+        packet.extend_from_slice(b"S\0\0\0\0\0\0\0\0\0\0O");
+        sender.send(&packet).unwrap();
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let config = RecorderConfig {
+        files: Files::One("day.pcapng".to_owned()),
+        zstd: None,
+    };
+    let mut recorder = Recorder::new(config, vec![line], wall_clock()).unwrap();
+    let mut last_sent = false;
+    let lines = run(
+        vec![socket],
+        &mut recorder,
+        folder.path(),
+        Until::default(),
+        &mut |view| {
+            // One more, behind the hole.
+            if !last_sent && view.recorder.counters().packets > 0 {
+                last_sent = true;
+                let mut packet = b"TICKCAST01".to_vec();
+                packet.extend_from_slice(&u64::to_be_bytes(sent + 1));
+                packet.extend_from_slice(&[0, 0]);
+                sender.send(&packet).unwrap();
+                return Turn::Go;
+            }
+            if last_sent { Turn::Stop } else { Turn::Go }
+        },
+    )
+    .unwrap();
+    let received = lines[0].received.load(Ordering::Relaxed);
+    let lost = lines[0].kernel_drops.load(Ordering::Relaxed);
+    assert!(lost > 0);
+    assert_eq!(received + lost, sent + 1);
+    assert_eq!(recorder.counters().kernel_drops, lost);
+    let index = String::from_utf8(only_file(folder.path(), ".index.jsonl")).unwrap();
+    let values: Vec<Value> = index
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(values[0]["kernel_drops"], lost);
+    assert_eq!(values[0]["missing_messages"], lost);
 }

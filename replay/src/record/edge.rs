@@ -5,7 +5,6 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,6 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use tickcast_feed::batch::Batch;
 use tickcast_feed::receiver::wall_clock;
 use tickcast_feed::socket::MulticastSocket;
 
@@ -32,9 +32,12 @@ const REST: Duration = Duration::from_micros(200);
 /// Packets between two looks at the time and at whoever looks on.
 const PACKETS_PER_ROUND: usize = 1_024;
 
-/// After the end so many datagrams of each line are still taken from the kernel: as many small ones as its
-/// buffer holds; whoever sends faster than we receive doesn't keep us.
-const DRAIN_ROUNDS_MAX: u32 = 65_536;
+/// How often the kernel is asked what it dropped; besides, whenever a batch was full.
+const DROPS_EVERY: Duration = Duration::from_millis(100);
+
+/// After the end so many batches of each line are still taken from the kernel: as many small datagrams as
+/// its buffer holds; whoever sends faster than we receive doesn't keep us.
+const DRAIN_ROUNDS_MAX: u32 = 1_024;
 
 /// How often whoever looks on is asked.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -375,40 +378,45 @@ fn receive_all(
     lines: &[LineCounters],
     stop: &AtomicBool,
 ) -> io::Result<Vec<(u64, u64)>> {
-    for socket in &sockets {
-        socket.set_wait(None)?;
-    }
+    let mut batch = Batch::new();
     let mut untold = vec![(0_u32, 0_u32); sockets.len()];
+    let mut asked = Instant::now();
     let mut rounds_left = DRAIN_ROUNDS_MAX;
     while rounds_left > 0 {
         // What the kernel has at the end belongs to the recording.
         let stopping = stop.load(Ordering::Relaxed);
         rounds_left -= u32::from(stopping);
+        let ask = stopping || asked.elapsed() >= DROPS_EVERY;
+        if ask {
+            asked = Instant::now();
+        }
         let mut idle = true;
         for (((number, socket), line), untold) in
             (0_u16..).zip(&mut sockets).zip(lines).zip(&mut untold)
         {
-            let Some(datagram) = receive(socket)? else {
-                continue;
-            };
-            idle = false;
-            line.received.fetch_add(1, Ordering::Relaxed);
-            line.kernel_drops
-                .fetch_add(datagram.kernel_drops.into(), Ordering::Relaxed);
-            untold.0 = untold.0.saturating_add(datagram.kernel_drops);
-            let received = Received {
-                line: number,
-                ts_recv: datagram.ts_recv,
-                src: datagram.src,
-                kernel_drops: untold.0,
-                dropped: untold.1,
-                payload: datagram.payload,
-            };
-            if sender.push(&received) {
-                *untold = (0, 0);
-            } else {
-                line.dropped.fetch_add(1, Ordering::Relaxed);
-                untold.1 = untold.1.saturating_add(1);
+            idle &= socket.receive(&mut batch)? == 0;
+            if ask || batch.is_full() {
+                let lost = socket.kernel_drops()?;
+                line.kernel_drops.fetch_add(lost, Ordering::Relaxed);
+                let lost = u32::try_from(lost).unwrap_or(u32::MAX);
+                untold.0 = untold.0.saturating_add(lost);
+            }
+            for packet in batch.packets() {
+                line.received.fetch_add(1, Ordering::Relaxed);
+                let received = Received {
+                    line: number,
+                    ts_recv: packet.ts_recv,
+                    src: packet.source,
+                    kernel_drops: untold.0,
+                    dropped: untold.1,
+                    payload: packet.payload,
+                };
+                if sender.push(&received) {
+                    *untold = (0, 0);
+                } else {
+                    line.dropped.fetch_add(1, Ordering::Relaxed);
+                    untold.1 = untold.1.saturating_add(1);
+                }
             }
         }
         if idle && stopping {
@@ -422,22 +430,4 @@ fn receive_all(
         .into_iter()
         .map(|(kernel, dropped)| (kernel.into(), dropped.into()))
         .collect())
-}
-
-/// What a socket gives.
-struct Datagram<'a> {
-    ts_recv: u64,
-    src: SocketAddr,
-    kernel_drops: u32,
-    payload: &'a [u8],
-}
-
-/// One datagram, if there is one.
-fn receive(socket: &mut MulticastSocket) -> io::Result<Option<Datagram<'_>>> {
-    Ok(socket.receive()?.map(|payload| Datagram {
-        ts_recv: wall_clock(),
-        src: SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0),
-        kernel_drops: 0,
-        payload,
-    }))
 }
