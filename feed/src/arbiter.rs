@@ -566,10 +566,7 @@ impl<const CANARY: u8> Arbiter<CANARY> {
         ts_recv: u64,
     ) {
         let refused = match self.hold(now, source, sequence, message, ts_recv) {
-            Ok(()) => {
-                self.progress_at = now;
-                return;
-            }
+            Ok(()) => return,
             Err(refused) => refused,
         };
         let counters = self.line_mut(source).counters_mut();
@@ -615,10 +612,14 @@ impl<const CANARY: u8> Arbiter<CANARY> {
         }
         held?;
         match self.gaps.fill(sequence) {
-            Ok(Some(range)) if range.declared.is_some() => match source {
-                Source::Line(_) => self.counters.filled_by_line += 1,
-                Source::Server(_) => self.counters.filled_by_request += 1,
-            },
+            Ok(Some(range)) if range.declared.is_some() => {
+                // What comes behind the gap is no progress.
+                self.progress_at = now;
+                match source {
+                    Source::Line(_) => self.counters.filled_by_line += 1,
+                    Source::Server(_) => self.counters.filled_by_request += 1,
+                }
+            }
             Ok(_) => {}
             Err(TooMany) => {
                 self.held.remove(sequence);
@@ -699,8 +700,6 @@ impl<const CANARY: u8> Arbiter<CANARY> {
         }
         if filled == 0 {
             self.counters.replies_useless += 1;
-        } else {
-            self.progress_at = now;
         }
         let end = place.sequence.saturating_add(place.count);
         self.recovery.handle_reply(place.sequence, end, filled);
@@ -997,6 +996,7 @@ impl<const CANARY: u8> Arbiter<CANARY> {
             session: self.session.current().unwrap_or_default(),
             not_before: last_gap.map_or(self.next, |gap| gap.last.saturating_add(1)),
             midnight: None,
+            iextp_channel: 0,
         })
     }
 

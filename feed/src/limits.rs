@@ -146,6 +146,14 @@ pub const SNAPSHOT_BYTES_MAX: u64 = 1 << 30;
 /// All messages of a long session, at some hundred thousand a second.
 pub const RETRANSMISSION_NS_MAX: u64 = 900_000_000_000;
 
+/// Messages that a retransmission is asked for beyond those that are missing: more than are published while it
+/// takes place.
+pub const RETRANSMISSION_AHEAD_MESSAGES: u64 = 1_000_000_000;
+
+/// A retransmission that contains what is missing and is silent for so long has caught up: a server sends
+/// without pause until it has.
+pub const RETRANSMISSION_CAUGHT_UP_NS: u64 = 200_000_000;
+
 /// Bytes of all messages of a session: a day of the largest recorded feed is below 16 GiB.
 pub const RETRANSMISSION_BYTES_MAX: u64 = 64 << 30;
 
