@@ -8,6 +8,7 @@ mod config;
 mod demo;
 mod inspect;
 mod progress;
+mod record;
 mod replay;
 mod serve;
 mod serving;
@@ -36,6 +37,7 @@ enum Command {
     Demo(demo::Arguments),
     Serve(serve::Arguments),
     Replay(replay::Arguments),
+    Record(record::Arguments),
     Subscribe(subscribe::Arguments),
     Inspect(inspect::Arguments),
 }
@@ -66,6 +68,7 @@ fn main() -> ExitCode {
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Serve(arguments) => serve::run(&arguments),
         Command::Replay(arguments) => replay::run(&arguments),
+        Command::Record(arguments) => record::run(&arguments),
         Command::Subscribe(arguments) => subscribe::run(arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),
     };

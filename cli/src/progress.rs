@@ -1,4 +1,4 @@
-//! A progress bar on stderr for long reads, where stderr is a terminal.
+//! Progress on stderr, where it is a terminal.
 
 use std::time::Duration;
 
@@ -7,6 +7,13 @@ use tickcast_replay::capture::CaptureReader;
 
 /// The reader is asked this often (in records): asking costs an atomic load.
 const EVERY: u64 = 4_096;
+
+/// A line on stderr that is rewritten, for work without an end; hidden where stderr is no terminal.
+pub(crate) fn status() -> ProgressBar {
+    let style = ProgressStyle::with_template("{spinner} {wide_msg}")
+        .unwrap_or_else(|_| ProgressStyle::default_spinner());
+    ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(5)).with_style(style)
+}
 
 /// Progress through one file.
 pub(crate) struct Progress {

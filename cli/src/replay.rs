@@ -1,10 +1,12 @@
 //! `tickcast replay`: recordings through the whole pipeline.
 
+mod multicast;
+
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -35,21 +37,24 @@ const PRESCAN_RECORDS: u64 = 200_000;
 /// While waiting for the next record, subscribers' requests are looked at this often.
 const REQUESTS_EVERY: Duration = Duration::from_millis(1);
 
-/// Replay recordings through the pipeline: to books, to a file, or to subscribers.
+/// Replay recordings: through the pipeline to books, to a file, to subscribers; or back on the wire.
 ///
-/// Ends with a summary: messages by type, gaps, unknown orders, crossed books, messages a second.
+/// Ends with a summary: messages by type, gaps, unknown orders, crossed books, messages a second; on the
+/// wire, how precisely it kept the pace.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   tickcast replay day.pcap.gz
   tickcast replay day.pcap.gz --books-out books.csv --depth 5
-  tickcast replay day.pcap.gz --serve --speed 10")]
+  tickcast replay day.pcap.gz --serve --speed 10
+  tickcast replay day.pcap.gz --multicast --times forever
+  tickcast replay day.pcap.gz --multicast --group-map 233.54.12.111:26477=239.1.1.1:7001")]
 pub(crate) struct Arguments {
     /// The recordings, played one after the other.
     #[arg(required = true)]
     files: Vec<PathBuf>,
     /// How fast: 1 is as recorded, 10 ten times as fast, max without waiting.  [default: max, with
-    /// --serve 1]
+    /// --serve or --multicast 1]
     #[arg(long, value_name = "1|N|max")]
     speed: Option<Speed>,
     /// Cut silences of the recording to this many seconds.
@@ -74,6 +79,23 @@ pub(crate) struct Arguments {
     /// Take the protocols of groups and ports from this configuration.
     #[arg(short, long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// Send each datagram to its multicast group again, at the recorded pace.
+    #[arg(long, conflicts_with_all = ["serve", "books_out"])]
+    multicast: bool,
+    /// The address of the local interface to send on with --multicast.  [default: 127.0.0.1, which nothing
+    /// leaves]
+    #[arg(long, value_name = "IP", requires = "multicast")]
+    interface: Option<Ipv4Addr>,
+    /// Send the datagrams of one recorded group to another; given twice for one FROM, to both.
+    #[arg(long, value_name = "FROM=TO", requires = "multicast")]
+    group_map: Vec<multicast::Mapping>,
+    /// Play so many times, or forever.  Later laps have sessions of their own.
+    #[arg(long, value_name = "N|forever", requires = "multicast")]
+    times: Option<multicast::Times>,
+    /// End the sleep so many microseconds before a packet is due, and spin from there.
+    #[arg(long, value_name = "MICROSECONDS", default_value_t = 100, requires = "multicast",
+        value_parser = clap::value_parser!(u64).range(..=1_000_000))]
+    spin_us: u64,
     /// The summary as JSON on stdout.
     #[arg(long)]
     json: bool,
@@ -99,17 +121,22 @@ impl Arguments {
             Speed::Max
         };
         let pacer = Pacer::new(self.speed.unwrap_or(by_default));
-        Ok(match self.idle_max {
+        Ok(match self.idle_max_ns()? {
             None => pacer,
-            Some(seconds) => {
-                let idle = Duration::try_from_secs_f64(seconds).map_err(|_| {
-                    Failure::Usage(format!(
-                        "--idle-max {seconds}: it must be a number of seconds from 0 on"
-                    ))
-                })?;
-                pacer.with_idle_max(nanos(idle))
-            }
+            Some(idle) => pacer.with_idle_max(idle),
         })
+    }
+
+    fn idle_max_ns(&self) -> Result<Option<u64>, Failure> {
+        let Some(seconds) = self.idle_max else {
+            return Ok(None);
+        };
+        let idle = Duration::try_from_secs_f64(seconds).map_err(|_| {
+            Failure::Usage(format!(
+                "--idle-max {seconds}: it must be a number of seconds from 0 on"
+            ))
+        })?;
+        Ok(Some(nanos(idle)))
     }
 
     fn rows(&self) -> Result<Rows, Failure> {
@@ -135,6 +162,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         ));
     }
     check_inputs(arguments)?;
+    if arguments.multicast {
+        return multicast::run(arguments);
+    }
     if arguments.serve {
         return serve(arguments);
     }

@@ -35,7 +35,7 @@ fn stdout(output: &Output) -> String {
 fn help_goes_to_stdout_and_wrong_usage_is_exit_code_2() {
     let help = tickcast(&["--help"]);
     assert_eq!(help.status.code(), Some(0));
-    for command in ["demo", "serve", "replay", "subscribe", "inspect"] {
+    for command in ["demo", "serve", "replay", "record", "subscribe", "inspect"] {
         assert!(stdout(&help).contains(command), "{command}");
         let help = tickcast(&[command, "--help"]);
         assert_eq!(help.status.code(), Some(0), "{command}");

@@ -13,6 +13,9 @@
 //! | [`random`] | seeded randomness, the same everywhere |
 //! | [`sim`] | exchange, network, our machines and checkers on a virtual clock, from one seed |
 //! | [`pacing`] | when a recorded packet is due at a chosen speed |
+//! | [`laps`] | new sessions for each lap of a recording |
+//! | [`multicast`] | puts a recording back on the wire |
+//! | [`record`] | multicast to pcapng files, with an index of what they lack |
 #![forbid(unsafe_code)]
 
 pub mod books_csv;
@@ -21,9 +24,12 @@ pub mod exchange;
 pub mod fault;
 pub mod frame;
 pub mod inspect;
+pub mod laps;
 pub mod limits;
+pub mod multicast;
 pub mod pacing;
 pub mod player;
 pub mod random;
 pub mod recognise;
+pub mod record;
 pub mod sim;

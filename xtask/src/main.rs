@@ -20,11 +20,15 @@ Tasks:
   screenshot       run the browser test and write its picture to docs/page.png
 ";
 
-/// Debian packages of the browser test, and the program that shows that they are there.
-const DEBIAN: &[(&str, &str)] = &[
-    ("chromium", "/usr/bin/chromium"),
-    ("chromium-driver", "/usr/bin/chromedriver"),
+/// Debian packages of some tests, the program that shows that they are there, and the variable that tells
+/// those tests to insist on it.
+const DEBIAN: &[(&str, &str, &str)] = &[
+    ("chromium", "/usr/bin/chromium", REQUIRE_BROWSER),
+    ("chromium-driver", "/usr/bin/chromedriver", REQUIRE_BROWSER),
+    ("tshark", "/usr/bin/tshark", REQUIRE_TSHARK),
 ];
+const REQUIRE_BROWSER: &str = "TICKCAST_REQUIRE_BROWSER";
+const REQUIRE_TSHARK: &str = "TICKCAST_REQUIRE_TSHARK";
 
 type Result<T = ()> = std::result::Result<T, String>;
 
@@ -88,7 +92,7 @@ fn succeeds(command: &mut Command) -> bool {
 }
 
 fn test() -> Result {
-    let browser = install_debian_packages();
+    install_debian_packages();
     run("formatting", cargo().args(["fmt", "--all", "--check"]))?;
     run(
         "clippy",
@@ -102,8 +106,6 @@ fn test() -> Result {
             "warnings",
         ]),
     )?;
-    // Tests start the program and read its page: say so where the browser has to be there.
-    let require_browser = if browser { "1" } else { "0" };
     let mut tests = cargo();
     if succeeds(cargo().args(["nextest", "--version"])) {
         tests.args([
@@ -123,10 +125,12 @@ fn test() -> Result {
             "--tests",
         ]);
     }
-    run(
-        "tests",
-        tests.env("TICKCAST_REQUIRE_BROWSER", require_browser),
-    )?;
+    // What is there has to be used.
+    for requirement in [REQUIRE_BROWSER, REQUIRE_TSHARK] {
+        let there = missing().all(|(.., of)| *of != requirement);
+        tests.env(requirement, if there { "1" } else { "0" });
+    }
+    run("tests", &mut tests)?;
     run(
         "doc tests",
         cargo().args(["test", "--workspace", "--locked", "--doc"]),
@@ -141,29 +145,32 @@ fn test() -> Result {
     Ok(())
 }
 
-/// Installs what is missing, where that is possible.  Returns whether the browser is there afterwards.
-fn install_debian_packages() -> bool {
-    let missing = || {
-        DEBIAN
-            .iter()
-            .filter(|(_, program)| !Path::new(program).exists())
-    };
-    if missing().next().is_none() {
-        return true;
+/// What of [`DEBIAN`] isn't there.
+fn missing() -> impl Iterator<Item = &'static (&'static str, &'static str, &'static str)> {
+    DEBIAN
+        .iter()
+        .filter(|(_, program, _)| !Path::new(program).exists())
+}
+
+/// Installs what is missing, where that is possible.
+fn install_debian_packages() {
+    let names: Vec<&str> = missing().map(|(package, ..)| *package).collect();
+    if names.is_empty() {
+        return;
     }
-    let names: Vec<&str> = missing().map(|(package, _)| *package).collect();
     if !Path::new("/usr/bin/apt-get").exists() {
         eprintln!(
             "not installed, and no apt-get to install them: {}",
             names.join(", ")
         );
-        return false;
+        return;
     }
-    // Without root this fails, and the browser test is left out with a word.
+    // Without root this fails, and the tests that need them are left out with a word.
     let _ = run(
         "package lists",
         Command::new("apt-get").args(["update", "-qq"]),
     );
+    // tshark asks who may capture, unless nobody is there to answer.
     let _ = run(
         "Debian packages",
         Command::new("apt-get")
@@ -171,14 +178,13 @@ fn install_debian_packages() -> bool {
             .args(&names)
             .env("DEBIAN_FRONTEND", "noninteractive"),
     );
-    let there = missing().next().is_none();
-    if !there {
+    let names: Vec<&str> = missing().map(|(package, ..)| *package).collect();
+    if !names.is_empty() {
         eprintln!(
-            "could not install {}: the browser test will be skipped",
+            "could not install {}: the tests that need them will be skipped",
             names.join(", ")
         );
     }
-    there
 }
 
 fn miri() -> Result {
@@ -241,7 +247,7 @@ fn screenshot() -> Result {
                 "--",
                 "--nocapture",
             ])
-            .env("TICKCAST_REQUIRE_BROWSER", "1")
+            .env(REQUIRE_BROWSER, "1")
             .env("TICKCAST_SCREENSHOT", root().join("docs/page.png")),
     )
 }

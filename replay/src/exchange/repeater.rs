@@ -1,15 +1,17 @@
 //! Plays recorded IEX-TP packets over and over.
 //!
 //! The packets are those of *IEX Transport Protocol* 1.0 "Outbound" segments.  Each lap has the recorded
-//! pace, with idle times cut to a maximum, and is a session of its own: the session id in the
-//! header (offset 8) grows with each lap, so that receivers see a session begin and not a sequence that
-//! falls back.  Nothing else is touched: send times and messages are the recorded ones.
+//! pace, with idle times cut to a maximum, and is a session of its own ([`Laps`]).
 
 use core::fmt;
 use std::io::Read;
 
+use tickcast_codecs::iextp::{SegmentHeader, VERSION};
+use tickcast_codecs::protocol::Protocol;
+
 use crate::capture::{CaptureError, CaptureReader, Item};
 use crate::frame;
+use crate::laps::Laps;
 
 /// A recording of IEX DEEP 1.0 to repeat: the beginning of a session, 9,500 packets.  Where it comes from,
 /// and under whose terms, is told in `data/README.md`.
@@ -78,9 +80,7 @@ pub struct Repeater {
     /// From a lap's first packet to the next lap's.
     lap_ns: u64,
     idle_max_ns: u64,
-    /// How much the session ids grow in one lap.
-    session_step: u32,
-    lap: u32,
+    laps: Laps,
     at: usize,
     /// When the current lap's first packet is due.
     started: u64,
@@ -90,14 +90,8 @@ pub struct Repeater {
 #[derive(Debug)]
 struct Due {
     offset_ns: u64,
-    session: u32,
     payload: Vec<u8>,
 }
-
-/// Bytes of the header, and where its version and session id are.
-const HEADER_LEN: usize = 40;
-const VERSION: u8 = 1;
-const SESSION: core::ops::Range<usize> = 8..12;
 
 impl Repeater {
     /// Begins the first lap at `now`.  No two packets will be further apart than `idle_max_ns`, and that is
@@ -115,23 +109,18 @@ impl Repeater {
             .map(|(index, Recorded { ts_ns, payload })| {
                 offset_ns += ts_ns.saturating_sub(before).min(idle_max_ns);
                 before = ts_ns;
-                let session = session(&payload).ok_or(RepeaterError::NotIexTp { index })?;
-                Ok(Due {
-                    offset_ns,
-                    session,
-                    payload,
-                })
+                if payload.len() < SegmentHeader::LENGTH || payload.first() != Some(&VERSION) {
+                    return Err(RepeaterError::NotIexTp { index });
+                }
+                Ok(Due { offset_ns, payload })
             })
             .collect::<Result<Vec<_>, _>>()?;
-        let sessions = packets.iter().map(|packet| packet.session);
-        let span = sessions.clone().max().unwrap_or(0) - sessions.min().unwrap_or(0);
         Ok(Self {
             packets,
             // A lap of no length would never give back control.
             lap_ns: offset_ns + idle_max_ns.max(1),
             idle_max_ns,
-            session_step: span.saturating_add(1),
-            lap: 0,
+            laps: Laps::new(),
             at: 0,
             started: now,
             ended: false,
@@ -149,17 +138,14 @@ impl Repeater {
         if now - due > self.idle_max_ns {
             self.started += now - due;
         }
-        let Due {
-            session, payload, ..
-        } = &self.packets[self.at];
-        let session = session.wrapping_add(self.lap.wrapping_mul(self.session_step));
         packet.clear();
-        packet.extend_from_slice(payload);
-        packet[SESSION].copy_from_slice(&session.to_le_bytes());
+        packet.extend_from_slice(&self.packets[self.at].payload);
+        // Sessions are the transport's: any of its protocols will do.
+        self.laps.handle_packet(Protocol::IexTpDeep10, packet);
         self.at += 1;
         if self.at == self.packets.len() {
             self.at = 0;
-            self.lap = self.lap.wrapping_add(1);
+            self.laps.start_lap();
             self.started += self.lap_ns;
         }
         true
@@ -179,7 +165,7 @@ impl Repeater {
     /// How many laps are complete.
     #[must_use]
     pub fn lap(&self) -> u32 {
-        self.lap
+        self.laps.lap()
     }
 
     /// How long one lap takes, the pause after it included.
@@ -187,12 +173,4 @@ impl Repeater {
     pub fn lap_ns(&self) -> u64 {
         self.lap_ns
     }
-}
-
-/// The session id, if this is an IEX-TP segment.
-fn session(payload: &[u8]) -> Option<u32> {
-    if payload.len() < HEADER_LEN || payload[0] != VERSION {
-        return None;
-    }
-    payload[SESSION].try_into().ok().map(u32::from_le_bytes)
 }
