@@ -4,7 +4,9 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
+use tickcast_book::Report;
 use tickcast_book::link::Subscription;
+use tickcast_book::report::{Reading, ReadingKind};
 use tickcast_codecs::protocol::Protocol;
 use tickcast_fanout::edge::{Feed, Reactor};
 use tickcast_fanout::{ChannelInfo, HubConfig, ServerInfo};
@@ -40,7 +42,21 @@ pub(crate) fn feed(
     Feed {
         info,
         subscription,
-        counters: Arc::new(move || status.load()),
+        report: Arc::new(move || Report {
+            state: "synchronized",
+            readings: status
+                .load()
+                .into_iter()
+                .map(|(name, value)| Reading {
+                    name,
+                    help: "",
+                    kind: ReadingKind::Counter,
+                    line: None,
+                    value,
+                })
+                .collect(),
+            ..Report::default()
+        }),
     }
 }
 
