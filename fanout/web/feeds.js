@@ -16,7 +16,7 @@ const SHARE_MS = 10_000;
 const FATES = [
   ['gaps_declared', 'gaps', 'Gaps that were declared: a hole was older, or more waited behind it, than is waited for', 'dim'],
   ['messages_missing', 'missing', 'Messages that were missing in declared gaps', ''],
-  ['filled_by_line', 'by other line', 'Filled by the other line after the declaration', 'accent'],
+  ['filled_by_line', 'filled by line', 'Filled by the other line after the declaration', 'accent'],
   ['filled_by_request', 'by request', 'Filled by answers to requests for retransmission', 'good'],
   ['filled_by_snapshot', 'by snapshot', 'Covered by a snapshot of the books', 'warn'],
   ['messages_lost', 'lost', 'Messages that nothing brought back', 'bad'],
@@ -118,7 +118,7 @@ class Card {
 
     this.strip = make('canvas', 'strip');
     this.strip.setAttribute('role', 'img');
-    this.root.append(head, this.lines, this.fates, make('div', 'history', this.strip, make('span', 'note', 'last 2 minutes')));
+    this.root.append(head, this.fates, this.lines, make('div', 'history', this.strip, make('span', 'note', 'last 2 minutes')));
   }
 
   #figure(name, word, title, color = '') {
@@ -221,13 +221,13 @@ class Card {
       text(row.share, all === 0 ? '–' : `${(share * 100).toFixed(1)}%`);
       const of = (name) => Number(line.counters?.[name] ?? 0);
       const notes = [
-        [of('kernel_drops'), 'dropped by the kernel'],
+        [of('kernel_drops'), 'dropped'],
         [of('packets_rejected'), 'rejected'],
         [of('packets_foreign'), 'foreign'],
       ].filter(([value]) => value > 0).map(([value, what]) => `${compact.format(value)} ${what}`);
       row.note.hidden = notes.length === 0;
       text(row.note, notes.join(', '));
-      row.root.title = `${line.name}: first with ${quantity.format(Number(line.won))} messages, ${quantity.format(Number(line.duplicate))} had come before`;
+      row.root.title = `${line.name}: ${of('kernel_drops') > 0 ? `${quantity.format(of('kernel_drops'))} packets dropped by the kernel, ` : ''}first with ${quantity.format(Number(line.won))} messages, ${quantity.format(Number(line.duplicate))} had come before`;
     });
   }
 
@@ -266,9 +266,14 @@ class Card {
       const repaired = parts.reduce((sum, one) => sum + one, 0);
       declaredMost = Math.max(declaredMost, declared);
       repairedMost = Math.max(repairedMost, repaired);
-      const known = end - (bars - bar - 1) * BAR_MS > this.#samples[0].at;
-      columns.push({ declared, parts, repaired, stale: known && (to.stale || from.stale) });
+      columns.push({ declared, parts, repaired, stale: false });
     }
+    this.#samples.forEach(({ at, stale }, index) => {
+      if (!stale) return;
+      const until = this.#samples[index + 1]?.at ?? now;
+      const bar = (time) => bars - 1 - Math.floor((end - time) / BAR_MS);
+      for (let one = Math.max(0, bar(at)); one <= Math.min(bars - 1, bar(until)); one += 1) columns[one].stale = true;
+    });
     const middle = Math.round(height * 0.45) + 0.5;
     const [above, below] = [middle - 2, height - middle - 2];
     columns.forEach(({ declared, parts, repaired, stale }, bar) => {
@@ -303,7 +308,7 @@ class Card {
     context.lineTo(width, middle);
     context.stroke();
     // What the tallest bars stand for, where the oldest are.
-    if (declaredMost > 0) this.#words(context, `${compact.format(declaredMost)} gaps/s`, 0);
+    if (declaredMost > 0) this.#words(context, `${compact.format(declaredMost)} ${declaredMost === 1 ? 'gap' : 'gaps'}/s`, 0);
     if (repairedMost > 0) this.#words(context, `${compact.format(repairedMost)} filled/s`, height - 13);
     const sum = (of) => columns.reduce((total, column) => total + of(column), 0);
     label(this.strip, `Last two minutes: ${sum(({ declared }) => declared)} gaps declared, ${sum(({ repaired }) => repaired)} filled or lost`);
