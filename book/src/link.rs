@@ -36,7 +36,7 @@ pub enum Item {
 }
 
 /// A snapshot that the reactor wants in band.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct SnapshotRequest {
     /// The instrument.
     pub instrument_id: u32,

@@ -181,14 +181,16 @@ impl Market {
     /// Whether the book can be trusted.  Of number 0: whether the channel has no open gap.
     #[must_use]
     pub fn state(&self, instrument_id: u32) -> BookState {
-        let faulty = self
-            .instrument(instrument_id)
-            .is_some_and(|instrument| instrument.first_fault.is_some());
-        if self.stale || faulty {
+        if self.stale || self.is_faulty(instrument_id) {
             BookState::Stale
         } else {
             BookState::Live
         }
+    }
+
+    fn is_faulty(&self, instrument_id: u32) -> bool {
+        self.instrument(instrument_id)
+            .is_some_and(|instrument| instrument.first_fault.is_some())
     }
 
     /// What is known of the book's trustworthiness.
@@ -265,7 +267,7 @@ impl Market {
     }
 
     /// Tells a whole book as updates, as of the last event that was applied: `SnapshotBegin`; then what is
-    /// known of definition and status, and `Stale` if it is; then each level, or each order in queue
+    /// known of definition and status, and `Stale` if it has a fault of its own; then each level, or each order in queue
     /// order, bids before asks and the best first; then `SnapshotEnd`, which alone carries `LAST`.
     ///
     /// Gives false, and tells nothing, if orders are wanted of books that are kept by price, or if the
@@ -294,7 +296,8 @@ impl Market {
         if let Some(status) = self.status(instrument_id) {
             tell.more(UpdateKind::Status(*status));
         }
-        if state == BookState::Stale {
+        // Only a fault of its own: an open gap is the channel's, and ends with the channel's `Live`.
+        if self.is_faulty(instrument_id) {
             tell.more(UpdateKind::Stale);
         }
         let book = self.book(instrument_id);

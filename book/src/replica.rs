@@ -3,6 +3,11 @@
 //! A replica follows one of the two views that updates give (see [`crate::update`]): levels or orders.  It
 //! starts from a snapshot or from the beginning, and is equal to the market's book after every update that
 //! carries `LAST`.
+//!
+//! Behind a `Resync` it knows no book until that one's next snapshot (or `Clear`): updates of the others are passed
+//! over, and [`is_known`](Replica::is_known) says so.
+
+use hashbrown::HashSet;
 
 use crate::books::{Book, LevelBooks, OrderBooks};
 use crate::error::{BookError, Fault};
@@ -16,6 +21,8 @@ pub struct Replica {
     what: BookKind,
     orders: OrderBooks,
     levels: LevelBooks,
+    /// The books told anew since a `Resync`, the only ones that are known; `None` = all are.
+    anew: Option<HashSet<u32>>,
     first_fault: Option<BookError>,
 }
 
@@ -27,6 +34,7 @@ impl Replica {
             what,
             orders: OrderBooks::new(limits),
             levels: LevelBooks::new(limits),
+            anew: None,
             first_fault: None,
         }
     }
@@ -46,6 +54,14 @@ impl Replica {
         }
     }
 
+    /// Whether the book is known: false between a `Resync` and the book's next snapshot.
+    #[must_use]
+    pub fn is_known(&self, instrument_id: u32) -> bool {
+        self.anew
+            .as_ref()
+            .is_none_or(|anew| anew.contains(&instrument_id))
+    }
+
     /// The first update that didn't fit, as taken by [`UpdateSink`].
     #[must_use]
     pub fn first_fault(&self) -> Option<BookError> {
@@ -61,18 +77,27 @@ impl Replica {
     pub fn apply(&mut self, update: &Update) -> Result<(), BookError> {
         let id = update.header.instrument_id;
         let result = match update.kind {
+            UpdateKind::Level { .. } | UpdateKind::Order(_) if !self.is_known(id) => Ok(()),
             UpdateKind::Level { side, level } if self.what == BookKind::ByPrice => {
                 self.levels.set(id, side, level).map(drop)
             }
             UpdateKind::Order(change) if self.what == BookKind::ByOrder => self.order(id, change),
             UpdateKind::Clear | UpdateKind::SnapshotBegin => {
                 if id & 0xffff == 0 {
-                    self.orders.clear_all();
-                    self.levels.clear_all();
+                    self.clear_all();
+                    self.anew = None;
                 } else {
                     self.orders.clear(id);
                     self.levels.clear(id);
+                    if let Some(anew) = &mut self.anew {
+                        anew.insert(id);
+                    }
                 }
+                Ok(())
+            }
+            UpdateKind::Resync => {
+                self.clear_all();
+                self.anew = Some(HashSet::new());
                 Ok(())
             }
             _ => Ok(()),
@@ -82,6 +107,11 @@ impl Replica {
             instrument_id: id,
             sequence: update.header.sequence,
         })
+    }
+
+    fn clear_all(&mut self) {
+        self.orders.clear_all();
+        self.levels.clear_all();
     }
 
     fn order(&mut self, id: u32, change: OrderUpdate) -> Result<(), Fault> {

@@ -89,19 +89,20 @@ pub enum UpdateKind {
     Definition(Definition),
     /// The instrument's book is empty now; number 0: all books of the channel.
     Clear,
+    /// Of number 0 only: all books of the channel were replaced by a snapshot of the venue's.  What was known of them
+    /// holds no more, and nothing is told by itself of what they are now: ask for them anew.  What `Stale` said of
+    /// single instruments is over; what it said of the channel is over with the `Live` that follows.
+    Resync,
     /// A snapshot of the instrument begins: its book is empty now, and what follows up to `SnapshotEnd`
     /// fills it.
     SnapshotBegin,
     /// The snapshot is complete; the next update continues from it.
     SnapshotEnd,
-    /// Of number 0: all books of the channel were replaced by those of a snapshot; whoever keeps copies asks for
-    /// them anew.
-    Resync,
     /// From here on the book may be wrong.  Number 0: all books of the channel (a gap).  Also the answer to
     /// each message that was refused.
     Stale,
     /// What `Stale` said of the same number is over.  A channel's `Live` doesn't end an instrument's own
-    /// `Stale`: that takes a `Clear` or a snapshot.
+    /// `Stale`: that takes a `Clear`, a `Resync` or a snapshot.
     Live,
 }
 

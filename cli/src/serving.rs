@@ -40,13 +40,7 @@ pub(crate) fn feed(
     Feed {
         info,
         subscription,
-        counters: Arc::new(move || {
-            let readings = status.load().readings;
-            readings
-                .iter()
-                .map(|reading| (reading.name, reading.value))
-                .collect()
-        }),
+        report: Arc::new(move || status.load()),
     }
 }
 

@@ -1,5 +1,6 @@
 //! `tickcast subscribe`: a subscriber that verifies what it gets.
 
+use std::collections::BTreeMap;
 use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
 
@@ -10,7 +11,7 @@ use ratatui::layout::Constraint;
 use ratatui::style::{Color, Style};
 use ratatui::widgets::{Block, Row, Table};
 use serde_json::{Value, json};
-use tickcast_codecs::outbound::{OwnedBody, OwnedMessage, Schema, json as encode};
+use tickcast_codecs::outbound::{Feed, OwnedBody, OwnedMessage, Schema, json as encode};
 use tickcast_codecs::types::{Level, Price};
 use tickcast_fanout::client::{Client, Control, Event, Options};
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
@@ -43,14 +44,15 @@ const MESSAGE_BYTES_MAX: usize = 64 * 1024 * 1024;
 Examples:
   tickcast subscribe ws://127.0.0.1:8080/v1/ws --symbols DEMO
   tickcast subscribe ws://127.0.0.1:8080/v1/ws --schema trades --symbols '*' --count 100 | jq .px
-  tickcast subscribe ws://127.0.0.1:8080/v1/ws --schema mbp-10 --symbols 'T*' --duration 10 --json")]
+  tickcast subscribe ws://127.0.0.1:8080/v1/ws --schema mbp-10 --symbols 'T*' --duration 10 --json
+  tickcast subscribe ws://127.0.0.1:8080/v1/ws --schema feed --venue XNAS --symbols '*'")]
 pub(crate) struct Arguments {
     /// The server: ws://HOST:PORT/v1/ws.
     url: String,
     /// What to subscribe to.
     #[arg(long, default_value = "mbp-10", value_parser = schema)]
     schema: Schema,
-    /// Symbols, separated by commas; * for all, T* for those that begin with T.
+    /// Symbols, separated by commas; * for all, T* for those that begin with T.  Of feed: names of channels.
     #[arg(long, value_delimiter = ',', required = true)]
     symbols: Vec<String>,
     /// The venue's market identifier code; may be left out if the server has one only.
@@ -396,7 +398,7 @@ enum Output {
         line: Vec<u8>,
         decimal: bool,
     },
-    /// A ladder of the book that changed last.
+    /// A ladder of the book that changed last, the last trades, or the channels' lines.
     Ladder(Box<Ladder>),
 }
 
@@ -405,12 +407,14 @@ struct Ladder {
     drawn: Instant,
     instrument_id: Option<u32>,
     trades: Vec<String>,
+    feeds: BTreeMap<u32, Feed>,
     messages: u64,
 }
 
 impl Output {
     fn new(arguments: &Arguments) -> io::Result<Self> {
-        let ladder = arguments.schema.depth().is_some() || arguments.schema == Schema::Trades;
+        let ladder = arguments.schema.depth().is_some()
+            || matches!(arguments.schema, Schema::Trades | Schema::Feed);
         if arguments.json || !ladder || !io::stdout().is_terminal() {
             return Ok(Self::Lines {
                 out: io::stdout(),
@@ -426,6 +430,7 @@ impl Output {
             drawn: Instant::now(),
             instrument_id: None,
             trades: Vec::new(),
+            feeds: BTreeMap::new(),
             messages: 0,
         })))
     }
@@ -449,6 +454,9 @@ impl Output {
                         .push(format!("{name} {} x {}", trade.px, trade.size));
                     let excess = ladder.trades.len().saturating_sub(50);
                     ladder.trades.drain(..excess);
+                }
+                if let OwnedBody::Feed(feed) = &message.body {
+                    ladder.feeds.insert(id, Feed::clone(feed));
                 }
                 Ok(())
             }
@@ -509,7 +517,9 @@ impl Ladder {
             Constraint::Length(12),
             Constraint::Length(8),
         ]);
-        let table = if schema == Schema::Trades {
+        let table = if schema == Schema::Feed {
+            lines_table(self.feeds.values())
+        } else if schema == Schema::Trades {
             Table::new(rows, [Constraint::Fill(1)])
         } else {
             Table::new(rows, widths).header(Row::new([
@@ -523,6 +533,116 @@ impl Ladder {
             .draw(|frame| frame.render_widget(table, frame.area()))?;
         Ok(())
     }
+}
+
+/// Channels, each with its lines below it and what became of its gaps.
+fn lines_table<'a>(feeds: impl Iterator<Item = &'a Feed>) -> Table<'static> {
+    let mut rows = Vec::new();
+    for feed in feeds {
+        let color = if feed.stale {
+            Color::Yellow
+        } else {
+            Color::Green
+        };
+        rows.push(
+            Row::new([
+                feed.channel.clone(),
+                format!("{}{}", feed.state, if feed.stale { ", stale" } else { "" }),
+                count(&feed.counters, "messages"),
+                String::new(),
+                format!("next {}", feed.next_sequence),
+                format!("session {}", feed.session),
+            ])
+            .style(Style::default().fg(color)),
+        );
+        let all: u64 = feed.lines.iter().map(|line| line.won).sum();
+        rows.extend(feed.lines.iter().map(|line| {
+            Row::new([
+                format!("  line {}", line.name),
+                line.state.clone(),
+                line.won.to_string(),
+                share(line.won, all),
+                line.duplicate.to_string(),
+                count(&line.counters, "packets"),
+            ])
+        }));
+        let missing: Vec<String> = feed
+            .gaps
+            .iter()
+            .map(|(first, last)| format!("{first}-{last}"))
+            .collect();
+        let fates = [
+            ("declared", "gaps_declared"),
+            ("by line", "filled_by_line"),
+            ("by request", "filled_by_request"),
+            ("by snapshot", "filled_by_snapshot"),
+            ("lost", "messages_lost"),
+        ];
+        for (at, (name, counter)) in fates.into_iter().enumerate() {
+            let value = count(&feed.counters, counter);
+            if value.is_empty() {
+                continue;
+            }
+            let repair = |label: &str, value: Option<u64>| {
+                let shown = value.map_or_else(
+                    || format!("> {}", milliseconds(feed.repair.bound_ns)),
+                    milliseconds,
+                );
+                format!("{label} {shown}")
+            };
+            let more = match at {
+                0 if !missing.is_empty() => format!("open {}", missing.join(" ")),
+                1 if feed.repair.count > 0 => format!("{} repairs", feed.repair.count),
+                2 if feed.repair.count > 0 => repair("p50", feed.repair.p50_ns),
+                3 if feed.repair.count > 0 => repair("p99", feed.repair.p99_ns),
+                _ => String::new(),
+            };
+            rows.push(Row::new([
+                if at == 0 { "  gaps" } else { "" }.to_owned(),
+                name.to_owned(),
+                value,
+                String::new(),
+                more,
+            ]));
+        }
+    }
+    let widths = [
+        Constraint::Length(14),
+        Constraint::Length(20),
+        Constraint::Length(14),
+        Constraint::Length(9),
+        Constraint::Length(22),
+        Constraint::Fill(1),
+    ];
+    Table::new(rows, widths).header(Row::new([
+        "channel",
+        "state",
+        "won",
+        "win rate",
+        "duplicate",
+        "packets",
+    ]))
+}
+
+/// A counter by its name; nothing where the server doesn't count it.
+fn count(counters: &[(String, u64)], name: &str) -> String {
+    counters
+        .iter()
+        .find(|(known, _)| known == name)
+        .map(|(_, value)| value.to_string())
+        .unwrap_or_default()
+}
+
+fn share(part: u64, all: u64) -> String {
+    if all == 0 {
+        return String::new();
+    }
+    let thousandths = u128::from(part) * 1_000 / u128::from(all);
+    format!("{}.{} %", thousandths / 10, thousandths % 10)
+}
+
+fn milliseconds(ns: u64) -> String {
+    format!("{} ms", ns as f64 / 1e6)
 }
 
 fn pair(bid: Option<&Level>, ask: Option<&Level>) -> [String; 6] {

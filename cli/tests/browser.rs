@@ -3,15 +3,17 @@
 //!
 //! Needs `chromium` (or Chrome) and `chromedriver` on the path; without them the test says so and passes,
 //! unless `TICKCAST_REQUIRE_BROWSER=1`.  `TICKCAST_PAGE_URL` shows a page that is already served instead
-//! of starting the demo; `TICKCAST_SCREENSHOT` names a file for a picture of the page.
+//! of starting the demo; `TICKCAST_SCREENSHOT` names a file for a picture of the page, `TICKCAST_SCREENSHOT_FEEDS` one of
+//! the panel of feeds, taken `TICKCAST_SCREENSHOT_WAIT` seconds later.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::env;
 use std::io::{BufRead, BufReader, Read};
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -19,6 +21,12 @@ use fantoccini::key::Key;
 use fantoccini::{Client, ClientBuilder, Locator};
 use hyper_util::client::legacy::connect::HttpConnector;
 use serde_json::{Value, json};
+use tickcast_book::Report;
+use tickcast_book::link::{Publisher, WhenFull, link};
+use tickcast_book::report::{Histogram, LineReport, Reading, ReadingKind};
+use tickcast_fanout::edge::{Feed, Reactor};
+use tickcast_fanout::{ChannelInfo, HubConfig, ServerInfo};
+use tokio::sync::watch;
 
 /// For each thing that is waited for; generous, because build machines are slow.
 const WAIT: Duration = Duration::from_secs(30);
@@ -78,17 +86,7 @@ impl Drop for Running {
 
 #[test]
 fn page_shows_a_moving_ladder_whose_checksums_agree() {
-    let (Some(chromium), Some(chromedriver)) = (
-        program(&["chromium", "chromium-browser", "google-chrome", "chrome"]),
-        program(&["chromedriver"]),
-    ) else {
-        assert!(
-            env::var("TICKCAST_REQUIRE_BROWSER").as_deref() != Ok("1"),
-            "TICKCAST_REQUIRE_BROWSER=1, but chromium or chromedriver isn't on the path"
-        );
-        eprintln!("skipped: chromium or chromedriver isn't on the path");
-        return;
-    };
+    let Some(tools) = tools() else { return };
     let (server, url) = match env::var("TICKCAST_PAGE_URL") {
         Ok(url) => (None, url),
         Err(_) => {
@@ -98,10 +96,39 @@ fn page_shows_a_moving_ladder_whose_checksums_agree() {
             (Some(server), url)
         }
     };
+    browse(&tools, |client| visit(client, url, server));
+}
+
+#[test]
+fn page_shows_the_lines_the_gaps_and_the_repairs_of_each_channel() {
+    let Some(tools) = tools() else { return };
+    let (server, url) = ChannelsWithGaps::start();
+    browse(&tools, |client| visit_feeds(client, url));
+    server.stop();
+}
+
+/// Chromium and chromedriver; says so if they aren't there.
+fn tools() -> Option<(PathBuf, PathBuf)> {
+    let chromium = program(&["chromium", "chromium-browser", "google-chrome", "chrome"]);
+    let found = chromium.zip(program(&["chromedriver"]));
+    if found.is_none() {
+        assert!(
+            env::var("TICKCAST_REQUIRE_BROWSER").as_deref() != Ok("1"),
+            "TICKCAST_REQUIRE_BROWSER=1, but chromium or chromedriver isn't on the path"
+        );
+        eprintln!("skipped: chromium or chromedriver isn't on the path");
+    }
+    found
+}
+
+/// Starts a browser, and ends it whatever the visit comes to.
+fn browse<V>((chromium, chromedriver): &(PathBuf, PathBuf), visit: impl FnOnce(Client) -> V)
+where
+    V: Future<Output = ()> + Send + 'static,
+{
     let mut driver = Command::new(chromedriver);
     driver.arg("--port=0");
     let (_driver, port) = start(driver, Output::Stdout, driver_port);
-
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()
@@ -109,15 +136,213 @@ fn page_shows_a_moving_ladder_whose_checksums_agree() {
         .unwrap()
         .block_on(async {
             let profile = tempfile::tempdir().unwrap();
-            let client = browser(&chromium, profile.path(), port).await;
+            let client = browser(chromium, profile.path(), port).await;
             // In a task of its own, so that a failed assertion doesn't leave a browser behind.
-            let outcome = tokio::spawn(visit(client.clone(), url, server)).await;
+            let outcome = tokio::spawn(visit(client.clone())).await;
             let closed = client.close().await;
             if let Err(failure) = outcome {
                 std::panic::resume_unwind(failure.into_panic());
             }
             closed.unwrap();
         });
+}
+
+/// A server of two channels that receive nothing and say that they do: the page's panel of feeds by itself.
+struct ChannelsWithGaps {
+    stop: watch::Sender<bool>,
+    thread: thread::JoinHandle<std::io::Result<()>>,
+    /// Their shards' ends: a channel whose shard is gone would be another test.
+    _publishers: Vec<Publisher>,
+}
+
+impl ChannelsWithGaps {
+    fn start() -> (Self, String) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        let (stop, stopped) = watch::channel(false);
+        let begin = Instant::now();
+        let mut publishers = Vec::new();
+        let mut feeds = Vec::new();
+        for (name, venue, quiet) in [("totalview", "XNAS", false), ("deep", "IEXG", true)] {
+            let (publisher, subscription) = link(64, WhenFull::Overrun);
+            publishers.push(publisher);
+            feeds.push(Feed {
+                info: ChannelInfo {
+                    name: name.to_owned(),
+                    venue: venue.to_owned(),
+                    by_order: !quiet,
+                },
+                subscription,
+                report: Arc::new(move || {
+                    if quiet {
+                        Report {
+                            state: "idle",
+                            ..Report::default()
+                        }
+                    } else {
+                        report_with_gaps(begin.elapsed())
+                    }
+                }),
+            });
+        }
+        let thread = thread::spawn(move || {
+            let info = ServerInfo::default();
+            Reactor::run(listener, HubConfig::default(), info, feeds, stopped)
+        });
+        let server = Self {
+            stop,
+            thread,
+            _publishers: publishers,
+        };
+        (server, url)
+    }
+
+    fn stop(self) {
+        self.stop.send(true).unwrap();
+        self.thread.join().unwrap().unwrap();
+    }
+}
+
+/// What a channel says that has 20,000 messages a second and a gap every 3 s, filled half a second later by the other
+/// line, by a request, or, each fourth time, by a snapshot; line B is silent for a while, and nothing counts losses.
+fn report_with_gaps(time: Duration) -> Report {
+    let ms = u64::try_from(time.as_millis()).unwrap();
+    let gaps = ms / 3_000;
+    let is_open = ms % 3_000 < 500 && gaps > 0;
+    let filled = gaps - u64::from(is_open);
+    let by_snapshot = filled / 4;
+    let by_line = (filled - by_snapshot) / 2;
+    let by_request = filled - by_snapshot - by_line;
+    let messages = 1_000_000 + ms * 20;
+    let won = messages * 62 / 100;
+    let line = |name: &str, state, won, duplicate| LineReport {
+        name: name.to_owned(),
+        state,
+        won,
+        duplicate,
+    };
+    let silent = ms % 20_000 > 17_000;
+    let reading = |name, line, value| Reading {
+        name,
+        help: "Of a test.",
+        kind: ReadingKind::Counter,
+        line,
+        value,
+    };
+    Report {
+        state: match (is_open, gaps % 4) {
+            (false, _) => "synchronized",
+            (true, 0) => "loading",
+            (true, _) => "gap_fill",
+        },
+        stale: is_open,
+        session: "S000000042".to_owned(),
+        next_sequence: messages + 1,
+        lines: vec![
+            line("A", "up", won, messages - won),
+            line(
+                "B",
+                if silent { "silent" } else { "up" },
+                messages - won,
+                won,
+            ),
+        ],
+        gaps: if is_open {
+            vec![
+                (messages + 1, messages + 40),
+                (messages + 60, messages + 60),
+            ]
+        } else {
+            Vec::new()
+        },
+        readings: vec![
+            reading("messages", None, messages),
+            reading("gaps_declared", None, gaps),
+            reading("messages_missing", None, gaps * 40 + by_snapshot * 60_000),
+            reading("filled_by_line", None, by_line * 40),
+            reading("filled_by_request", None, by_request * 40),
+            reading("filled_by_snapshot", None, by_snapshot * 60_000),
+            reading("kernel_drops", Some(1), gaps / 5),
+        ],
+        repair: Histogram {
+            bounds_ns: &[1_000_000, 10_000_000, 100_000_000, 1_000_000_000],
+            counts: vec![0, by_line, by_request, by_snapshot, 0],
+            sum_ns: filled * 20_000_000,
+        },
+    }
+}
+
+/// The panel of feeds in one look.
+const LOOK_AT_FEEDS: &str = r#"
+    const card = document.querySelector('[data-testid="feed"]');
+    const of = (name) => card?.querySelector(`[data-testid="feed-${name}"]`)?.textContent;
+    const strip = card?.querySelector('canvas');
+    return {
+        channels: [...document.querySelectorAll('[data-testid="feed"]')].map(({ dataset }) => dataset.channel),
+        state: card?.dataset.state,
+        stale: card?.dataset.stale,
+        rate: Number((of('rate') ?? '').replaceAll(',', '')),
+        lines: [...(card?.querySelectorAll('[data-testid="feed-line"]') ?? [])].map((line) => ({
+            name: line.dataset.line,
+            state: line.dataset.state,
+            share: line.querySelector('[data-testid="feed-share"]').textContent,
+            bar: line.querySelector('.fill').style.transform,
+        })),
+        declared: of('gaps_declared'),
+        by_request: of('filled_by_request'),
+        lost: of('messages_lost'),
+        p50: of('p50'),
+        strip: strip?.getAttribute('aria-label'),
+        painted: strip && strip.width > 0
+            && strip.getContext('2d').getImageData(0, 0, strip.width, strip.height).data.some((part) => part > 0),
+    };
+"#;
+
+async fn visit_feeds(client: Client, url: String) {
+    client.goto(&url).await.unwrap();
+    let seen = eventually_in(&client, LOOK_AT_FEEDS, "a channel's lines", |seen| {
+        seen["lines"]
+            .as_array()
+            .is_some_and(|lines| lines.len() == 2)
+            && seen["rate"].as_f64().is_some_and(|rate| rate > 1_000.0)
+    })
+    .await;
+    assert_eq!(seen["channels"], json!(["totalview", "deep"]));
+    let lines = seen["lines"].as_array().unwrap();
+    assert_eq!(
+        (&lines[0]["name"], &lines[1]["name"]),
+        (&json!("A"), &json!("B"))
+    );
+    assert_eq!(lines[0]["share"], "62.0%");
+    assert!(lines[0]["bar"].as_str().unwrap().starts_with("scaleX(0.6"));
+    assert_eq!(
+        seen["lost"], "–",
+        "what the server doesn't count is no number"
+    );
+    eventually_in(&client, LOOK_AT_FEEDS, "a gap that is open", |seen| {
+        seen["stale"] == "true" && seen["state"] == "gap_fill"
+    })
+    .await;
+    let repaired = eventually_in(&client, LOOK_AT_FEEDS, "its repair, in the strip", |seen| {
+        let strip = seen["strip"].as_str().unwrap_or_default();
+        seen["stale"] == "false"
+            && seen["state"] == "synchronized"
+            && seen["by_request"] != "0"
+            && !strip.contains(" 0 gaps")
+            && !strip.contains(" 0 filled")
+    })
+    .await;
+    assert_ne!(repaired["declared"], "0");
+    assert!(
+        repaired["p50"].as_str().unwrap().ends_with(" ms"),
+        "{repaired}"
+    );
+    assert_eq!(repaired["painted"], true);
+    if let Some(file) = env::var_os("TICKCAST_SCREENSHOT_FEEDS") {
+        let wait = env::var("TICKCAST_SCREENSHOT_WAIT").unwrap_or_default();
+        tokio::time::sleep(Duration::from_secs(wait.parse().unwrap_or(0))).await;
+        std::fs::write(file, client.screenshot().await.unwrap()).unwrap();
+    }
 }
 
 async fn visit(client: Client, url: String, server: Option<Running>) {
@@ -231,9 +456,19 @@ fn number(seen: &Value, key: &str) -> u64 {
 
 /// Looks until it sees what is wanted; fails with the last look.
 async fn eventually(client: &Client, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+    eventually_in(client, LOOK, what, wanted).await
+}
+
+/// The same with a look of its own.
+async fn eventually_in(
+    client: &Client,
+    look: &str,
+    what: &str,
+    wanted: impl Fn(&Value) -> bool,
+) -> Value {
     let begin = Instant::now();
     loop {
-        let seen = client.execute(LOOK, vec![]).await.unwrap();
+        let seen = client.execute(look, vec![]).await.unwrap();
         if wanted(&seen) {
             return seen;
         }

@@ -7,8 +7,8 @@ use proptest::prelude::*;
 use tickcast_codecs::event::{Definition, Imbalance, Status, StatusAction, Trade, TradeKind};
 use tickcast_codecs::outbound::fb::{self, FrameError};
 use tickcast_codecs::outbound::{
-    Body, Message, MessageHeader, OrderAction, OrderUpdate, OwnedBody, OwnedMessage, Reason,
-    Schema, flags, json,
+    Body, Feed, FeedLine, FeedRepair, Message, MessageHeader, OrderAction, OrderUpdate, OwnedBody,
+    OwnedMessage, Reason, Schema, flags, json,
 };
 use tickcast_codecs::types::Text;
 use tickcast_codecs::{Level, Price, Side, Symbol};
@@ -193,6 +193,57 @@ fn status_imbalance_definition_and_gap_are_written_as_documented() {
 }
 
 #[test]
+fn the_state_of_a_channel_is_written_as_documented() {
+    let line = |name: &str, won| FeedLine {
+        name: name.to_owned(),
+        state: "up".to_owned(),
+        won,
+        duplicate: 1,
+        counters: vec![("packets".to_owned(), 9)],
+    };
+    let mut feed = Feed {
+        channel: "a \"channel\"".to_owned(),
+        state: "gap_fill".to_owned(),
+        stale: true,
+        session: "S1".to_owned(),
+        next_sequence: 1 << 60,
+        lines: vec![line("A", 3), line("B", 4)],
+        gaps: vec![(5, 6), (8, 8)],
+        counters: vec![("gaps_declared".to_owned(), 2), ("held".to_owned(), 0)],
+        repair: FeedRepair {
+            count: 1,
+            sum_ns: 7,
+            p50_ns: Some(10),
+            p99_ns: None,
+            max_ns: None,
+            bound_ns: 100,
+        },
+    };
+    assert_json(
+        Schema::Feed,
+        Body::Feed(&feed),
+        concat!(
+            r#""channel":"a \"channel\"","state":"gap_fill","stale":true,"session":"S1","#,
+            r#""next_sequence":"1152921504606846976","lines":["#,
+            r#"{"name":"A","state":"up","won":3,"duplicate":1,"counters":{"packets":9}},"#,
+            r#"{"name":"B","state":"up","won":4,"duplicate":1,"counters":{"packets":9}}],"#,
+            r#""gaps":[[5,6],[8,8]],"counters":{"gaps_declared":2,"held":0},"#,
+            r#""repair":{"count":1,"sum_ns":7,"p50_ns":10,"bound_ns":100}"#
+        ),
+    );
+    feed = Feed::default();
+    let mut object = Vec::new();
+    json::encode_feed(&feed, &mut object);
+    assert_eq!(
+        String::from_utf8(object).unwrap(),
+        concat!(
+            r#"{"channel":"","state":"","stale":false,"session":"","next_sequence":0,"lines":[],"gaps":[],"#,
+            r#""counters":{},"repair":{"count":0,"sum_ns":0,"bound_ns":0}}"#
+        )
+    );
+}
+
+#[test]
 fn bytes_that_json_cannot_hold_are_escaped_or_shown_as_question_marks() {
     let definition = Definition {
         symbol: Symbol::from_padded(b"A\"\\\x01\xffB"),
@@ -314,6 +365,54 @@ fn ascii<const N: usize>() -> impl Strategy<Value = Text<N>> {
     vec(b'!'..=b'~', 0..=N).prop_map(|bytes| Text::from_padded(&bytes))
 }
 
+fn counters() -> impl Strategy<Value = Vec<(String, u64)>> {
+    vec(any::<(String, u64)>(), 0..4)
+}
+
+fn feed() -> impl Strategy<Value = Feed> {
+    let line = (any::<(String, String, u64, u64)>(), counters()).prop_map(
+        |((name, state, won, duplicate), counters)| FeedLine {
+            name,
+            state,
+            won,
+            duplicate,
+            counters,
+        },
+    );
+    let repair = any::<(u64, u64, Option<u64>, Option<u64>, Option<u64>, u64)>().prop_map(
+        |(count, sum_ns, p50_ns, p99_ns, max_ns, bound_ns)| FeedRepair {
+            count,
+            sum_ns,
+            p50_ns,
+            p99_ns,
+            max_ns,
+            bound_ns,
+        },
+    );
+    (
+        any::<(String, String, bool, String, u64)>(),
+        vec(line, 0..4),
+        vec(any::<(u64, u64)>(), 0..17),
+        counters(),
+        repair,
+    )
+        .prop_map(
+            |((channel, state, stale, session, next_sequence), lines, gaps, counters, repair)| {
+                Feed {
+                    channel,
+                    state,
+                    stale,
+                    session,
+                    next_sequence,
+                    lines,
+                    gaps,
+                    counters,
+                    repair,
+                }
+            },
+        )
+}
+
 fn body() -> impl Strategy<Value = OwnedBody> {
     let reason = || proptest::sample::select(Reason::ALL.to_vec());
     let levels = || vec(level_strategy(), 0..12);
@@ -410,6 +509,7 @@ fn body() -> impl Strategy<Value = OwnedBody> {
             }
         ),
         any::<(u64, u64, u64)>().prop_map(|(from, to, count)| OwnedBody::Gap { from, to, count }),
+        feed().prop_map(|feed| OwnedBody::Feed(Box::new(feed))),
     ]
 }
 
@@ -560,6 +660,11 @@ proptest! {
             OwnedBody::Definition { definition, venue } => {
                 prop_assert_eq!(&value["symbol"], &definition.symbol.to_string());
                 prop_assert_eq!(&value["venue"], venue);
+            }
+            OwnedBody::Feed(feed) => {
+                prop_assert_eq!(&value["session"], &feed.session);
+                prop_assert_eq!(value["lines"].as_array().unwrap().len(), feed.lines.len());
+                prop_assert_eq!(value["gaps"].as_array().unwrap().len(), feed.gaps.len());
             }
             OwnedBody::Gap { from, .. } => prop_assert_eq!(&value["from"], &int((*from).into())),
         }

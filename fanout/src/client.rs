@@ -10,6 +10,7 @@
 //!   same `seq`, the first flagged `CLEAR`, the last `LAST`, and nothing comes between them.
 //! - **Books by price** are sorted, without empty levels, and never deeper than subscribed; the checksum, if
 //!   there is one, is that of our copy.  A locked or crossed book is no violation: venues have them.
+//! - **Feed.** The missing ranges of a channel rise and don't overlap.
 //! - **Books by order.** Nothing names an order that isn't there, adds one twice, or takes off more shares than it has.
 //!
 //! A violation is told and counted, and the message is applied as far as it can be: whether to ask for a
@@ -166,6 +167,9 @@ pub struct SubscribedSymbol {
     pub symbol: String,
     /// Its number in data messages.
     pub instrument_id: u32,
+    /// `stale` if its book has a fault of its own.
+    #[serde(default)]
+    pub state: Option<String>,
 }
 
 /// A symbol that couldn't be subscribed.
@@ -793,7 +797,13 @@ impl Client {
             | OwnedBody::TradeBreak { .. }
             | OwnedBody::Status(_)
             | OwnedBody::Imbalance(_)
-            | OwnedBody::Definition { .. } => {
+            | OwnedBody::Definition { .. }
+            | OwnedBody::Feed(_) => {
+                if let OwnedBody::Feed(feed) = &message.body
+                    && !is_ordered(&feed.gaps)
+                {
+                    faults.push(Violation::Body);
+                }
                 if header.schema != schema_of(&message.body) {
                     faults.push(Violation::Body);
                 } else if header.flags & flags::SNAPSHOT == 0 {
@@ -833,12 +843,21 @@ impl Client {
     }
 }
 
+/// Whether ranges rise, none empty, and none touches the next.
+fn is_ordered(ranges: &[(u64, u64)]) -> bool {
+    ranges.iter().all(|(first, last)| first <= last)
+        && ranges
+            .windows(2)
+            .all(|pair| matches!(pair, [(_, last), (first, _)] if last < first))
+}
+
 /// The schema that a body without a book belongs to.
 const fn schema_of(body: &OwnedBody) -> Schema {
     match body {
         OwnedBody::Status(_) => Schema::Status,
         OwnedBody::Imbalance(_) => Schema::Imbalance,
         OwnedBody::Definition { .. } => Schema::Definition,
+        OwnedBody::Feed(_) => Schema::Feed,
         _ => Schema::Trades,
     }
 }

@@ -30,10 +30,14 @@ counters! {
     updates_unknown_channel,
     /// Times that a shard was faster than the hub, and updates were lost in between.
     overruns,
+    /// Times that all books of a channel were replaced by a snapshot of the venue's, and asked for anew.
+    resyncs,
     /// Snapshots of books asked of shards.
     snapshots_requested,
     /// Snapshots of books received from shards, whole.
     snapshots_received,
+    /// Reports of channels taken, while somebody subscribed to their `feed`.
+    reports,
     /// Data messages encoded, snapshots included.
     messages_encoded,
     /// Bytes of data messages encoded.

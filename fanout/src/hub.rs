@@ -8,12 +8,13 @@
 //! turn of the loop, before the updates: messages are stamped with the time told last.
 //!
 //! **A turn of the loop**: `handle_timeout`, then what arrived (`handle_update`, `handle_text`, …), then
-//! `poll_upstream` until `None`, then `poll_ready` until `None`, and for each subscriber it gives `poll_transmit`
+//! `poll_report` until `None` with `handle_report` for each, then `poll_upstream` until `None`, then `poll_ready` until `None`, and for each subscriber it gives `poll_transmit`
 //! until `None` or until the socket is full.  A subscriber whose socket was full isn't given again by `poll_ready`
 //! for what waits already: the caller continues with `poll_transmit` when the socket can be written.
 //! Sleep until `poll_timeout`.
 
 mod audience;
+mod feed;
 mod queries;
 mod requests;
 mod updates;
@@ -29,6 +30,8 @@ use tickcast_codecs::event::Header;
 use tickcast_codecs::outbound::{Body, Reason, Schema, flags};
 
 use self::audience::{Audience, Doom};
+use self::feed::Telling;
+pub(crate) use self::feed::feed_of;
 use self::queries::Query;
 use self::updates::flush;
 use crate::counters::Counters;
@@ -180,11 +183,16 @@ pub enum QueryState {
 #[derive(Debug)]
 struct Channel {
     info: ChannelInfo,
-    /// Whether a gap is open.
+    /// Whether a gap is open, as the shard said last.
+    gap_open: bool,
+    /// Whether its books can't be trusted, as subscribers were told: while a gap is open, and until all books that a
+    /// snapshot of the venue's replaced are known again.
     stale: bool,
     /// Books that may be wrong whatever the channel's state.
     stale_books: FxHashSet<u32>,
     mirrors: Mirrors,
+    /// While somebody is subscribed to its `feed`.
+    telling: Option<Telling>,
 }
 
 impl Channel {
@@ -260,7 +268,7 @@ const fn bits(kind: BookKind) -> u8 {
 
 /// Whether the newest message of a topic says all there is to say: then one that joins gets it at once.
 const fn has_last(schema: Schema) -> bool {
-    matches!(schema, Schema::Status | Schema::Definition)
+    matches!(schema, Schema::Status | Schema::Definition | Schema::Feed)
 }
 
 /// A venue's symbol, as an answer names it.
@@ -271,6 +279,7 @@ fn granted(directory: &Directory, instrument_id: u32) -> Granted {
             .map(|instrument| instrument.symbol.clone())
             .unwrap_or_default(),
         instrument_id,
+        state: None,
     }
 }
 
@@ -283,9 +292,11 @@ impl Hub {
         let channels = channels
             .into_iter()
             .map(|info| Channel {
+                gap_open: false,
                 stale: false,
                 stale_books: FxHashSet::default(),
                 mirrors: Mirrors::new(info.by_order),
+                telling: None,
                 info,
             })
             .collect();
@@ -490,6 +501,7 @@ impl Hub {
             let idle_until = self.now.saturating_sub(self.config.limits.mirror_linger_ns);
             if self.channels[channel].mirrors.expire(id, idle_until) {
                 self.ask(channel, id, false);
+                self.settle(channel);
             }
         }
         self.expire_queries();
@@ -532,12 +544,7 @@ impl Hub {
     /// The server is alive: tells everybody, and finds who isn't.
     fn beat(&mut self) {
         self.heartbeats += 1;
-        let heartbeat = Answer::Heartbeat {
-            n: self.heartbeats,
-            server_time: self.wall.to_string(),
-            channels: self.channel_states(),
-        };
-        self.heartbeat = Bytes::from(heartbeat.encode());
+        self.write_heartbeat();
         self.heartbeat_at = self
             .now
             .saturating_add(self.config.heartbeat_ns.max(1_000_000));
@@ -562,6 +569,16 @@ impl Hub {
         }
     }
 
+    /// Also when a channel's state changes: one that waits to be written must not say what was before.
+    fn write_heartbeat(&mut self) {
+        let heartbeat = Answer::Heartbeat {
+            n: self.heartbeats,
+            server_time: self.wall.to_string(),
+            channels: self.channel_states(),
+        };
+        self.heartbeat = Bytes::from(heartbeat.encode());
+    }
+
     fn close_all(&mut self) {
         for (index, _) in &self.audience.subscribers {
             if let Ok(index) = u32::try_from(index) {
@@ -578,6 +595,10 @@ impl Hub {
         due.map(|due| due.at)
             .chain(beat)
             .chain(self.idle.front().map(|&(at, _, _)| at))
+            .chain(self.channels.iter().filter_map(|channel| {
+                let telling = channel.telling.as_ref()?;
+                Some(telling.read_at)
+            }))
             .chain(self.queries.values().map(|query| query.deadline).min())
             .chain(
                 self.shutdown_at
@@ -694,6 +715,7 @@ impl Hub {
         }
         for (sub, symbols) in joined {
             if let Some(effective) = self.effective(index, sub) {
+                let stale = self.stale_among(&symbols);
                 let more = Answer::Subscribed {
                     id: None,
                     sub,
@@ -702,6 +724,7 @@ impl Hub {
                     failed: Vec::new(),
                 };
                 self.answer(index, &more);
+                self.tell_stale(index, stale);
             }
         }
         self.forget_empty(index);
@@ -735,6 +758,13 @@ impl Hub {
         let id = topic.instrument_id;
         let bad = channel.bad(id);
         let mut messages: Vec<Bytes> = Vec::new();
+
+        let told = channel.telling.as_ref().and_then(|one| one.told.as_ref());
+        if topic.schema == Schema::Feed && told.is_none() {
+            // Its report is read in this turn.
+            stream.deferred.push(index);
+            return;
+        }
 
         if is_book(topic.schema) {
             let consistent = mirrors.is_consistent(id, kind_of(topic.schema));
@@ -808,18 +838,19 @@ impl Hub {
             };
             let known = self.directory.instrument(id);
             let message_flags = flags::LAST | flags::SNAPSHOT | bad;
-            let last = if topic.schema == Schema::Status {
-                known
-                    .and_then(|known| known.status.as_ref())
-                    .map(|(header, status)| (*header, Body::Status(status)))
-            } else {
-                known
-                    .and_then(|known| known.definition.as_ref())
-                    .map(|(header, definition)| {
-                        let venue = self.directory.channel_mic(stream.channel);
-                        (*header, Body::Definition { definition, venue })
-                    })
-            };
+            let last =
+                match topic.schema {
+                    Schema::Status => known
+                        .and_then(|known| known.status.as_ref())
+                        .map(|(header, status)| (*header, Body::Status(status))),
+                    Schema::Feed => told.map(|told| (told.header, Body::Feed(&told.feed))),
+                    _ => known.and_then(|known| known.definition.as_ref()).map(
+                        |(header, definition)| {
+                            let venue = self.directory.channel_mic(stream.channel);
+                            (*header, Body::Definition { definition, venue })
+                        },
+                    ),
+                };
             if let Some((header, body)) = last {
                 messages.push(stream.encode_body(
                     sent,

@@ -32,6 +32,11 @@ pub struct Limits {
     /// How long a mirror is kept after the last who was interested left, ns: a page that is loaded again, or
     /// a client that asks for a book each second, doesn't cost the shard a snapshot each time.
     pub mirror_linger_ns: u64,
+    /// Between two readings of a channel's report while somebody is subscribed to its `feed`, ns: how late word of a line
+    /// that fell silent may be, against a lock and a few allocations each time.
+    pub report_ns: u64,
+    /// Between two messages of `feed` that only tell other counts, ns: four a second are enough for people and curves.
+    pub feed_ns: u64,
     /// How long a query for a book waits for the shard's snapshot, ns.
     pub query_ns_max: u64,
     /// Queries for books that wait at the same time.
@@ -54,6 +59,8 @@ impl Default for Limits {
             symbols_max: 4_096,
             snapshot_orders_max: 1_000,
             mirror_linger_ns: 1_000_000_000,
+            report_ns: 125_000_000,
+            feed_ns: 250_000_000,
             query_ns_max: 2_000_000_000,
             queries_max: 1_024,
         }

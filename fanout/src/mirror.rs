@@ -11,7 +11,7 @@
 //!
 //! Not here: who is interested, and what is sent to them.
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use tickcast_book::{Book, BookKind, Limits as BookLimits, Replica, Update, UpdateKind};
 use tickcast_codecs::event::Header;
 use tickcast_codecs::outbound;
@@ -67,6 +67,8 @@ pub(crate) struct Mirrors {
     mirrors: FxHashMap<u32, Mirror>,
     /// The number of each book's state: kept when the mirror is dropped, so that it never falls.
     seqs: FxHashMap<u32, u64>,
+    /// Mirrors of books that were replaced, and of which the new state isn't known yet.
+    awaited: FxHashSet<u32>,
 }
 
 impl Mirrors {
@@ -78,6 +80,7 @@ impl Mirrors {
             orders: Replica::new(BookKind::ByOrder, &limits),
             mirrors: FxHashMap::default(),
             seqs: FxHashMap::default(),
+            awaited: FxHashSet::default(),
         }
     }
 
@@ -127,6 +130,7 @@ impl Mirrors {
             return false;
         }
         self.mirrors.remove(&id);
+        self.awaited.remove(&id);
         self.empty(id, BookKind::ByPrice);
         self.empty(id, BookKind::ByOrder);
         true
@@ -145,6 +149,18 @@ impl Mirrors {
             mirror.lose();
         }
         ids
+    }
+
+    /// All books were replaced: no mirror holds any more, and until each is known again, [`is_awaiting`](Self::is_awaiting).
+    pub(crate) fn replaced(&mut self) -> Vec<u32> {
+        let ids = self.lost();
+        self.awaited.extend(&ids);
+        ids
+    }
+
+    /// Whether books that were replaced aren't all known yet.
+    pub(crate) fn is_awaiting(&self) -> bool {
+        !self.awaited.is_empty()
     }
 
     /// The books that are mirrored, in order.
@@ -386,6 +402,7 @@ impl Mirrors {
                 return Change::Broken;
             }
         }
+        self.awaited.remove(&id);
         // From levels to orders: the levels are the same, or else something was lost.
         let told = before == Some(BookKind::ByPrice) && want == BookKind::ByOrder && {
             let (old, new) = (self.levels.book(id), self.orders.book(id));

@@ -45,7 +45,7 @@ pub struct Selection {
     pub venue: Option<String>,
     /// How `symbols` are written.
     pub stype: SymbolType,
-    /// Symbols; one that ends with `*` is a pattern.
+    /// Symbols (of `feed`: names of channels); one that ends with `*` is a pattern.
     pub symbols: Vec<String>,
 }
 
@@ -366,6 +366,9 @@ pub struct Granted {
     pub symbol: String,
     /// Its number in data messages.
     pub instrument_id: u32,
+    /// `stale` if its book has a fault of its own; else left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state: Option<&'static str>,
 }
 
 /// A symbol that was refused.

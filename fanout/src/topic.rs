@@ -15,7 +15,7 @@ pub const CONFLATE_MS: [u16; 6] = [0, 10, 50, 100, 250, 1000];
 pub struct Topic {
     /// The schema.
     pub schema: Schema,
-    /// The instrument; number 0 of a channel is the channel itself.
+    /// The instrument; number 0 of a channel is the channel itself, and all that `feed` has.
     pub instrument_id: u32,
 }
 
@@ -42,7 +42,10 @@ impl Format {
             conflate_ms: if by_price { self.conflate_ms } else { 0 },
             encoding: self.encoding,
             checksum: self.checksum && by_price,
-            decimal: self.decimal && matches!(self.encoding, Encoding::Json),
+            // A channel's state has no price.
+            decimal: self.decimal
+                && matches!(self.encoding, Encoding::Json)
+                && !matches!(schema, Schema::Feed),
         }
     }
 }

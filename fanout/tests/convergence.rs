@@ -81,6 +81,7 @@ struct Plan {
     queue_bytes_max: usize,
     overruns: bool,
     sessions: bool,
+    resyncs: bool,
 }
 
 fn run(seed: u64, plan: Plan) -> Counters {
@@ -150,6 +151,13 @@ fn run(seed: u64, plan: Plan) -> Counters {
             if random.one_in(150) {
                 let stale = random.one_in(2);
                 world.shards[channel].set_stale(stale);
+            }
+            if plan.resyncs && random.one_in(100) {
+                world.shards[channel].recover(|shard| {
+                    for _ in 0..random.below(30) {
+                        shard.random_event(&mut random, 3);
+                    }
+                });
             }
             if plan.sessions && random.one_in(400) {
                 world.shards[channel].clear();
@@ -251,6 +259,7 @@ fn every_subscriber_ends_with_the_markets_book() {
                 queue_bytes_max: 256 * 1024,
                 overruns: false,
                 sessions: false,
+                resyncs: false,
             },
         );
         assert_eq!(counters.overruns, 0);
@@ -268,6 +277,7 @@ fn slow_subscribers_with_small_queues_end_with_the_markets_book() {
                 queue_bytes_max: [600, 2_000, 8_000][usize::try_from(seed % 3).expect("small")],
                 overruns: false,
                 sessions: false,
+                resyncs: false,
             },
         );
         // The run is worth something: it was slow in every way.
@@ -286,8 +296,28 @@ fn overruns_and_new_sessions_are_told_and_repaired() {
                 queue_bytes_max: 4_000,
                 overruns: true,
                 sessions: true,
+                resyncs: false,
             },
         );
         assert!(counters.overruns > 0);
+    }
+}
+
+#[test]
+fn books_replaced_by_snapshots_are_told_and_end_equal() {
+    for seed in 301..=316 {
+        let counters = run(
+            seed,
+            Plan {
+                subscribers: 15,
+                steps: 2_000,
+                queue_bytes_max: [600, 4_000, 256 * 1024]
+                    [usize::try_from(seed % 3).expect("small")],
+                overruns: seed % 2 == 0,
+                sessions: seed % 4 < 2,
+                resyncs: true,
+            },
+        );
+        assert!(counters.resyncs > 0);
     }
 }

@@ -3,7 +3,9 @@
 // Messages only change state; the screen is drawn once a frame from what is there then.  What the page
 // shows of its own connection (rate, chain, checksums, age of the data) is counted here, not told.
 
-import { Client, Flag, State, decimalsOf, formatPrice } from '/tickcast.js';
+import { FeedPanel } from '/feeds.js';
+import { colors, compact, element, label, quantity, readColors, surface, text } from '/screen.js';
+import { Client, State, decimalsOf, formatPrice } from '/tickcast.js';
 
 const DEPTH = 10;
 const CONFLATE_MS = 50;
@@ -13,15 +15,8 @@ const OPTIONS_SHOWN_MAX = 300;
 const LATENCIES_KEPT = 512;
 const LIST_RETRY_MS = 2_000;
 
-const element = (id) => document.getElementById(id);
-const quantity = new Intl.NumberFormat('en-US');
-const compact = new Intl.NumberFormat('en-US', { notation: 'compact', maximumFractionDigits: 1 });
 const calm = matchMedia('(prefers-reduced-motion: reduce)');
 const narrow = matchMedia('(max-width: 63.99em)');
-
-function text(node, value) {
-  if (node.textContent !== value) node.textContent = value;
-}
 
 // ---------------------------------------------------------------------------- the instrument shown
 
@@ -288,39 +283,6 @@ function clearRow({ row, price, number, count, sum, fill }) {
 
 // ---------------------------------------------------------------------------- pictures
 
-let colors = {};
-
-function readColors() {
-  const style = getComputedStyle(document.documentElement);
-  for (const name of ['text', 'dim', 'line', 'bid', 'ask', 'bid-fill', 'ask-fill', 'accent']) {
-    colors[name] = style.getPropertyValue(`--${name}`).trim();
-  }
-  colors.font = `11px ${style.getPropertyValue('--mono').trim()}`;
-}
-
-function surface(canvas) {
-  const ratio = devicePixelRatio || 1;
-  const width = canvas.clientWidth;
-  const height = canvas.clientHeight;
-  const pixelsWide = Math.round(width * ratio);
-  const pixelsHigh = Math.round(height * ratio);
-  if (canvas.width !== pixelsWide || canvas.height !== pixelsHigh) {
-    canvas.width = pixelsWide;
-    canvas.height = pixelsHigh;
-  }
-  const context = canvas.getContext('2d');
-  context.setTransform(ratio, 0, 0, ratio, 0, 0);
-  context.clearRect(0, 0, width, height);
-  context.font = colors.font;
-  context.lineWidth = 1.5;
-  context.lineJoin = 'round';
-  return { context, width, height };
-}
-
-function label(canvas, value) {
-  if (canvas.getAttribute('aria-label') !== value) canvas.setAttribute('aria-label', value);
-}
-
 // Pictures are for the eye: doubles are exact enough here, and only here.
 function drawDepth(bids, asks) {
   const canvas = element('depth');
@@ -523,7 +485,7 @@ function drawFacts() {
   text(element('chain'), topic === null ? '–' : faults.chain === 0 ? 'unbroken' : `${faults.chain} broken`);
 
   const warnings = [];
-  if (topic && (topic.flags & Flag.MAYBE_BAD_BOOK) !== 0) warnings.push('book may be wrong');
+  if (topic && client.staleBooks.has(topic.instrumentId)) warnings.push('book may be wrong');
   if (topic && !topic.valid && client.state === State.LIVE) warnings.push('awaiting snapshot');
   const channel = client.channels.get(view.instrument?.channel);
   if (channel && channel.state !== 'live') warnings.push(`channel ${channel.state}`);
@@ -566,6 +528,7 @@ function draw() {
 function redraw() {
   readColors();
   drawLine();
+  feeds.draw();
   drawSoon();
 }
 
@@ -573,6 +536,7 @@ matchMedia('(prefers-color-scheme: dark)').addEventListener('change', redraw);
 const sizes = new ResizeObserver(redraw);
 sizes.observe(element('depth'));
 sizes.observe(element('line'));
+const feeds = new FeedPanel(client, element('feeds'));
 
 // ---------------------------------------------------------------------------- the connection
 
@@ -616,6 +580,8 @@ client.addEventListener('state', ({ detail }) => {
   drawSoon();
 });
 
+client.addEventListener('books', drawSoon);
+
 client.addEventListener('channels', () => {
   const list = element('channels');
   const channels = [...client.channels.values()];
@@ -643,6 +609,7 @@ setInterval(() => {
   counted = { messages, chars, at: now };
   text(element('latency-book'), view.bookLatency.summary());
   text(element('latency-trade'), view.tradeLatency.summary());
+  feeds.draw();
   drawCountdown();
 }, 1000);
 

@@ -29,7 +29,7 @@ export const Flag = Object.freeze({
   LAST: 0x80,
   /** Part of a snapshot. */
   SNAPSHOT: 0x20,
-  /** The book may be wrong: the venue's stream named orders that it never told, or a gap is open. */
+  /** The book may be wrong: its stream named orders that it never told, or a gap is open.  See `staleBooks`. */
   MAYBE_BAD_BOOK: 0x04,
   /** The first message of a chunked snapshot. */
   CLEAR: 0x01,
@@ -220,6 +220,7 @@ export class Subscription {
  * Events (`addEventListener`; what happened is in `event.detail`):
  * - `state`: the connection's state changed;
  * - `channels`: states of the venue's channels (`client.channels`) were told;
+ * - `books`: a book became stale by a fault of its own, or live again (`client.staleBooks`);
  * - `subscribed`: `{ subscription }` was answered, failures included;
  * - `fault`: `{ kind: 'chain' | 'checksum', topic, message }`: a check failed; a book mends itself;
  * - `error`: `{ code, message, subscription }`: the server refused a request, or a message was no protocol;
@@ -235,6 +236,11 @@ export class Client extends EventTarget {
   welcome = null;
   /** `channel` -> `{ channel, venue, state }`. */
   channels = new Map();
+  /**
+   * The instruments whose books have a fault of their own.  A book can be trusted if it isn't one of these and
+   * its channel's state is `live`; the flag of its last message only says what held then.
+   */
+  staleBooks = new Set();
   /** Messages and characters received, of all kinds. */
   received = { messages: 0, chars: 0 };
 
@@ -431,6 +437,7 @@ export class Client extends EventTarget {
         this.welcome = message;
         this.#liveSince = performance.now();
         this.channels.clear();
+        this.staleBooks.clear();
         this.#setState(State.LIVE, '');
         this.#setChannels(message.channels);
         for (const subscription of this.#subscriptions) this.#sendSubscribe(subscription);
@@ -440,6 +447,9 @@ export class Client extends EventTarget {
         break;
       case 'state':
         this.#setChannels([message]);
+        break;
+      case 'book_state':
+        this.#setBook(message.instrument_id, message.state);
         break;
       case 'subscribed':
         this.#subscribed(message);
@@ -466,6 +476,12 @@ export class Client extends EventTarget {
     this.#emit('channels', { channels: this.channels });
   }
 
+  #setBook(instrumentId, state) {
+    if (state === 'stale') this.staleBooks.add(instrumentId);
+    else this.staleBooks.delete(instrumentId);
+    this.#emit('books', { instrumentId });
+  }
+
   #subscribed(answer) {
     if (answer.id === undefined) {
       // Instruments that a pattern takes in later.
@@ -488,7 +504,10 @@ export class Client extends EventTarget {
   }
 
   #adoptAll(subscription, answer) {
-    for (const { symbol, instrument_id: id } of answer.symbols ?? []) this.#adopt(subscription, id, symbol);
+    for (const { symbol, instrument_id: id, state } of answer.symbols ?? []) {
+      this.#adopt(subscription, id, symbol);
+      this.#setBook(id, state);
+    }
     this.#emit('subscribed', { subscription });
   }
 

@@ -12,7 +12,8 @@ use flatbuffers::{
 };
 
 use super::{
-    Body, Message, MessageHeader, OrderAction, OrderUpdate, OwnedBody, OwnedMessage, Reason, Schema,
+    Body, Feed, FeedLine, FeedRepair, Message, MessageHeader, OrderAction, OrderUpdate, OwnedBody,
+    OwnedMessage, Reason, Schema,
 };
 use crate::event::{Definition, Imbalance, Status, StatusAction, Trade, TradeKind};
 use crate::types::{Level, Price, Side, Text};
@@ -166,6 +167,7 @@ impl Encoder {
                 let table = tables::Definition::create(b, &args);
                 (tables::Body::Definition, table.as_union_value())
             }
+            Body::Feed(feed) => (tables::Body::Feed, feed_table(b, feed).as_union_value()),
             Body::Gap { from, to, count } => {
                 let table = tables::Gap::create(b, &tables::GapArgs { from, to, count });
                 (tables::Body::Gap, table.as_union_value())
@@ -197,6 +199,69 @@ fn order_updates(
             side(order.side),
         )
     }))
+}
+
+fn feed_table(
+    builder: &mut FlatBufferBuilder<'static>,
+    feed: &Feed,
+) -> WIPOffset<tables::Feed<'static>> {
+    let lines: Vec<_> = feed
+        .lines
+        .iter()
+        .map(|line| {
+            let args = tables::FeedLineArgs {
+                name: Some(builder.create_string(&line.name)),
+                state: Some(builder.create_string(&line.state)),
+                won: line.won,
+                duplicate: line.duplicate,
+                counters: Some(counter_tables(builder, &line.counters)),
+            };
+            tables::FeedLine::create(builder, &args)
+        })
+        .collect();
+    let repair = tables::FeedRepairArgs {
+        count: feed.repair.count,
+        sum_ns: feed.repair.sum_ns,
+        p50_ns: feed.repair.p50_ns,
+        p99_ns: feed.repair.p99_ns,
+        max_ns: feed.repair.max_ns,
+        bound_ns: feed.repair.bound_ns,
+    };
+    let gaps = feed
+        .gaps
+        .iter()
+        .map(|&(first, last)| tables::SequenceRange::new(first, last));
+    let args = tables::FeedArgs {
+        channel: Some(builder.create_string(&feed.channel)),
+        state: Some(builder.create_string(&feed.state)),
+        stale: feed.stale,
+        session: Some(builder.create_string(&feed.session)),
+        next_sequence: feed.next_sequence,
+        lines: Some(builder.create_vector(&lines)),
+        gaps: Some(builder.create_vector_from_iter(gaps)),
+        counters: Some(counter_tables(builder, &feed.counters)),
+        repair: Some(tables::FeedRepair::create(builder, &repair)),
+    };
+    tables::Feed::create(builder, &args)
+}
+
+type Counters = Offset<flatbuffers::ForwardsUOffset<tables::Counter<'static>>>;
+
+fn counter_tables(
+    builder: &mut FlatBufferBuilder<'static>,
+    counters: &[(String, u64)],
+) -> Counters {
+    let tables: Vec<_> = counters
+        .iter()
+        .map(|(name, value)| {
+            let args = tables::CounterArgs {
+                name: Some(builder.create_string(name)),
+                value: *value,
+            };
+            tables::Counter::create(builder, &args)
+        })
+        .collect();
+    builder.create_vector(&tables)
 }
 
 const fn side(side: Side) -> tables::Side {
@@ -268,6 +333,9 @@ pub const fn messages(frame: &[u8]) -> Messages<'_> {
     Messages { rest: frame }
 }
 
+/// Tables of one message: a `feed` of 255 lines with 15 counters each stays below it.
+const TABLES_MAX: usize = 4_096;
+
 /// Iterator over the messages of a frame; see [`messages`].
 #[derive(Debug, Clone)]
 pub struct Messages<'a> {
@@ -294,10 +362,11 @@ impl<'a> Messages<'a> {
         if buffer.get(8..12) != Some(tables::MESSAGE_IDENTIFIER.as_bytes()) {
             return Err(FrameError::Identifier);
         }
-        // A message is two tables deep; anything deeper isn't one.
+        // A message is four tables deep at most (message, feed, line, counter), and only a feed holds many; anything
+        // beyond isn't one.
         let options = VerifierOptions {
             max_depth: 8,
-            max_tables: 8,
+            max_tables: TABLES_MAX,
             ..VerifierOptions::default()
         };
         let message = tables::size_prefixed_root_as_message_with_opts(&options, buffer)
@@ -415,6 +484,9 @@ fn owned_body(message: &tables::Message<'_>) -> Result<OwnedBody, FrameError> {
             venue: definition.venue().unwrap_or_default().to_owned(),
         });
     }
+    if let Some(feed) = message.body_as_feed() {
+        return Ok(OwnedBody::Feed(Box::new(owned_feed(&feed))));
+    }
     if let Some(gap) = message.body_as_gap() {
         return Ok(OwnedBody::Gap {
             from: gap.from(),
@@ -426,6 +498,52 @@ fn owned_body(message: &tables::Message<'_>) -> Result<OwnedBody, FrameError> {
         field: "body",
         value: message.body_type().0,
     })
+}
+
+fn owned_feed(feed: &tables::Feed<'_>) -> Feed {
+    let owned = |text: Option<&str>| text.unwrap_or_default().to_owned();
+    let line = |line: tables::FeedLine<'_>| FeedLine {
+        name: owned(line.name()),
+        state: owned(line.state()),
+        won: line.won(),
+        duplicate: line.duplicate(),
+        counters: owned_counters(line.counters()),
+    };
+    let repair = |repair: tables::FeedRepair<'_>| FeedRepair {
+        count: repair.count(),
+        sum_ns: repair.sum_ns(),
+        p50_ns: repair.p50_ns(),
+        p99_ns: repair.p99_ns(),
+        max_ns: repair.max_ns(),
+        bound_ns: repair.bound_ns(),
+    };
+    let gaps = feed.gaps().into_iter().flatten();
+    Feed {
+        channel: owned(feed.channel()),
+        state: owned(feed.state()),
+        stale: feed.stale(),
+        session: owned(feed.session()),
+        next_sequence: feed.next_sequence(),
+        lines: feed.lines().into_iter().flatten().map(line).collect(),
+        gaps: gaps.map(|range| (range.first(), range.last())).collect(),
+        counters: owned_counters(feed.counters()),
+        repair: feed.repair().map(repair).unwrap_or_default(),
+    }
+}
+
+fn owned_counters(
+    counters: Option<Vector<'_, flatbuffers::ForwardsUOffset<tables::Counter<'_>>>>,
+) -> Vec<(String, u64)> {
+    counters
+        .into_iter()
+        .flatten()
+        .map(|counter| {
+            (
+                counter.name().unwrap_or_default().to_owned(),
+                counter.value(),
+            )
+        })
+        .collect()
 }
 
 fn owned_levels(levels: Option<Vector<'_, tables::Level>>) -> Vec<Level> {

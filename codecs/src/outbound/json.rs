@@ -7,7 +7,7 @@
 //!
 //! A level is `[px, size, count]`.
 
-use super::{Body, Message, OrderUpdate};
+use super::{Body, Feed, Message, OrderUpdate};
 use crate::types::{Level, Price, Side};
 
 /// The largest integer that a JavaScript number holds with all its neighbours.
@@ -37,6 +37,17 @@ pub fn encode(message: &Message<'_>, decimal: bool, out: &mut Vec<u8>) {
         json.raw("]");
     }
     json.body(&message.body);
+    json.raw("}");
+}
+
+/// Appends the state of a channel as a JSON object, as HTTP queries show it: the fields of a message of `feed`.
+pub fn encode_feed(feed: &Feed, out: &mut Vec<u8>) {
+    let mut json = Writer {
+        out,
+        decimal: false,
+    };
+    json.raw("{");
+    json.feed(feed);
     json.raw("}");
 }
 
@@ -113,12 +124,84 @@ impl Writer<'_> {
                 self.field_bool("is_test", definition.is_test);
                 self.field_bool("is_etp", definition.is_etp);
             }
+            Body::Feed(feed) => {
+                self.raw(",");
+                self.feed(feed);
+            }
             Body::Gap { from, to, count } => {
                 self.field_uint("from", from);
                 self.field_uint("to", to);
                 self.field_uint("count", count);
             }
         }
+    }
+
+    /// The fields of a channel's state, without a comma before the first.
+    fn feed(&mut self, feed: &Feed) {
+        self.raw("\"channel\":");
+        self.string(&feed.channel);
+        self.field_string("state", &feed.state);
+        self.field_bool("stale", feed.stale);
+        self.field_string("session", &feed.session);
+        self.field_uint("next_sequence", feed.next_sequence);
+        self.field_list("lines", &feed.lines, |json, line| {
+            json.raw("{\"name\":");
+            json.string(&line.name);
+            json.field_string("state", &line.state);
+            json.field_uint("won", line.won);
+            json.field_uint("duplicate", line.duplicate);
+            json.field_counters(&line.counters);
+            json.raw("}");
+        });
+        self.field_list("gaps", &feed.gaps, |json, &(first, last)| {
+            json.raw("[");
+            json.uint(first);
+            json.raw(",");
+            json.uint(last);
+            json.raw("]");
+        });
+        self.field_counters(&feed.counters);
+        let repair = &feed.repair;
+        self.raw(",\"repair\":{\"count\":");
+        self.uint(repair.count);
+        self.field_uint("sum_ns", repair.sum_ns);
+        for (name, value) in [
+            ("p50_ns", repair.p50_ns),
+            ("p99_ns", repair.p99_ns),
+            ("max_ns", repair.max_ns),
+        ] {
+            if let Some(value) = value {
+                self.field_uint(name, value);
+            }
+        }
+        self.field_uint("bound_ns", repair.bound_ns);
+        self.raw("}");
+    }
+
+    fn field_counters(&mut self, counters: &[(String, u64)]) {
+        self.field("counters");
+        self.raw("{");
+        for (at, (name, value)) in counters.iter().enumerate() {
+            if at > 0 {
+                self.raw(",");
+            }
+            self.string(name);
+            self.raw(":");
+            self.uint(*value);
+        }
+        self.raw("}");
+    }
+
+    fn field_list<T>(&mut self, name: &str, list: &[T], mut write: impl FnMut(&mut Self, &T)) {
+        self.field(name);
+        self.raw("[");
+        for (at, item) in list.iter().enumerate() {
+            if at > 0 {
+                self.raw(",");
+            }
+            write(self, item);
+        }
+        self.raw("]");
     }
 
     fn field_levels(&mut self, name: &str, levels: &[Level]) {
@@ -192,6 +275,11 @@ impl Writer<'_> {
         self.raw("\"");
         self.raw(value);
         self.raw("\"");
+    }
+
+    fn field_string(&mut self, name: &str, text: &str) {
+        self.field(name);
+        self.string(text);
     }
 
     /// One wire character as a string; NUL (the venue gave none) is the empty string.

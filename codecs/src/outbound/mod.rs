@@ -17,8 +17,10 @@ pub mod json;
     unreachable_pub
 )]
 mod market_generated;
+mod feed;
 mod owned;
 
+pub use feed::{Feed, FeedLine, FeedRepair};
 pub use owned::{OwnedBody, OwnedMessage};
 
 use crate::event::{Definition, Imbalance, Status, Trade};
@@ -62,11 +64,13 @@ pub enum Schema {
     Imbalance,
     /// Definitions.
     Definition,
+    /// State of a channel: its lines, gaps and counters.
+    Feed,
 }
 
 impl Schema {
     /// All, in the order of the documentation.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Mbo,
         Self::Mbp1,
         Self::Mbp5,
@@ -78,6 +82,7 @@ impl Schema {
         Self::Status,
         Self::Imbalance,
         Self::Definition,
+        Self::Feed,
     ];
 
     /// The name on the wire.
@@ -95,6 +100,7 @@ impl Schema {
             Self::Status => "status",
             Self::Imbalance => "imbalance",
             Self::Definition => "definition",
+            Self::Feed => "feed",
         }
     }
 
@@ -307,7 +313,10 @@ pub enum Body<'a> {
         /// The venue, by its market identifier code.
         venue: &'a str,
     },
-    /// Messages of this topic were skipped because the subscriber was too slow (`trades`, `mbo`).
+    /// The state of a channel.
+    Feed(&'a Feed),
+    /// Messages of this topic were skipped because the subscriber was too slow (`trades`, `mbo`), or lost on their way
+    /// to us (then `count` is 0).
     Gap {
         /// `seq` of the first message skipped.
         from: u64,
@@ -332,6 +341,7 @@ impl Body<'_> {
             Self::Status(_) => "status",
             Self::Imbalance(_) => "imbalance",
             Self::Definition { .. } => "definition",
+            Self::Feed(_) => "feed",
             Self::Gap { .. } => "gap",
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! The server never makes one; it encodes from a borrowed [`Message`].
 
-use super::{Body, Message, MessageHeader, OrderUpdate, Reason};
+use super::{Body, Feed, Message, MessageHeader, OrderUpdate, Reason};
 use crate::event::{Definition, Imbalance, Status, Trade};
 use crate::types::{Level, Price};
 
@@ -74,6 +74,8 @@ pub enum OwnedBody {
         /// The venue, by its market identifier code.
         venue: String,
     },
+    /// [`Body::Feed`].
+    Feed(Box<Feed>),
     /// [`Body::Gap`].
     Gap {
         /// `seq` of the first message skipped.
@@ -126,6 +128,7 @@ impl OwnedMessage {
             OwnedBody::Status(status) => Body::Status(status),
             OwnedBody::Imbalance(imbalance) => Body::Imbalance(imbalance),
             OwnedBody::Definition { definition, venue } => Body::Definition { definition, venue },
+            OwnedBody::Feed(feed) => Body::Feed(feed),
             OwnedBody::Gap { from, to, count } => Body::Gap {
                 from: *from,
                 to: *to,

@@ -7,11 +7,12 @@ use std::borrow::Cow;
 use std::fmt;
 
 use serde::Deserialize;
-use serde::de::{Deserializer, Error, Visitor};
+use serde::de::{Deserializer, Error, MapAccess, Visitor};
 use serde_json::Value;
 use tickcast_codecs::event::{Definition, Imbalance, Status, StatusAction, Trade, TradeKind};
 use tickcast_codecs::outbound::{
-    MessageHeader, OrderAction, OrderUpdate, OwnedBody, OwnedMessage, Reason, Schema,
+    Feed, FeedLine, FeedRepair, MessageHeader, OrderAction, OrderUpdate, OwnedBody, OwnedMessage,
+    Reason, Schema,
 };
 use tickcast_codecs::types::Text;
 use tickcast_codecs::{Level, Price, Side};
@@ -36,7 +37,7 @@ pub(super) fn parse(text: &str) -> Result<Parsed, Refusal> {
     let Kind { kind } = read(text)?;
     Ok(match &*kind {
         "snapshot" | "update" | "orders_snapshot" | "orders" | "trade" | "trade_break"
-        | "status" | "imbalance" | "definition" | "gap" => {
+        | "status" | "imbalance" | "definition" | "feed" | "gap" => {
             Parsed::Data(read::<RawData>(text)?.message(&kind)?)
         }
         _ => Parsed::Control(control(&kind, text)?),
@@ -304,6 +305,57 @@ struct RawData<'a> {
     from: Option<Uint>,
     to: Option<Uint>,
     count: Option<Uint>,
+    channel: Option<String>,
+    state: Option<String>,
+    stale: Option<bool>,
+    session: Option<String>,
+    next_sequence: Option<Uint>,
+    lines: Option<Vec<RawLine>>,
+    gaps: Option<Vec<(Uint, Uint)>>,
+    counters: Option<Counters>,
+    repair: Option<RawRepair>,
+}
+
+#[derive(Deserialize)]
+struct RawLine {
+    name: String,
+    state: String,
+    won: Uint,
+    duplicate: Uint,
+    counters: Counters,
+}
+
+#[derive(Deserialize)]
+struct RawRepair {
+    count: Uint,
+    sum_ns: Uint,
+    p50_ns: Option<Uint>,
+    p99_ns: Option<Uint>,
+    max_ns: Option<Uint>,
+    bound_ns: Uint,
+}
+
+/// Counters by name, in the order in which they are written.
+struct Counters(Vec<(String, u64)>);
+
+impl<'de> Deserialize<'de> for Counters {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Named;
+        impl<'de> Visitor<'de> for Named {
+            type Value = Counters;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object of counters")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Counters, A::Error> {
+                let mut counters = Vec::new();
+                while let Some((name, value)) = map.next_entry::<String, Uint>()? {
+                    counters.push((name, value.0));
+                }
+                Ok(Counters(counters))
+            }
+        }
+        deserializer.deserialize_map(Named)
+    }
 }
 
 #[derive(Deserialize)]
@@ -391,6 +443,23 @@ impl RawData<'_> {
                 },
                 venue: there("venue", self.venue)?,
             },
+            "feed" => OwnedBody::Feed(Box::new(Feed {
+                channel: there("channel", self.channel)?,
+                state: there("state", self.state)?,
+                stale: there("stale", self.stale)?,
+                session: there("session", self.session)?,
+                next_sequence: there("next_sequence", self.next_sequence)?.0,
+                lines: there("lines", self.lines)?
+                    .into_iter()
+                    .map(RawLine::line)
+                    .collect(),
+                gaps: there("gaps", self.gaps)?
+                    .into_iter()
+                    .map(|(first, last)| (first.0, last.0))
+                    .collect(),
+                counters: there("counters", self.counters)?.0,
+                repair: there("repair", self.repair)?.repair(),
+            })),
             "gap" => OwnedBody::Gap {
                 from: there("from", self.from)?.0,
                 to: there("to", self.to)?.0,
@@ -398,6 +467,32 @@ impl RawData<'_> {
             },
             _ => return Err(format!("unknown type {kind:?}")),
         })
+    }
+}
+
+impl RawLine {
+    fn line(self) -> FeedLine {
+        FeedLine {
+            name: self.name,
+            state: self.state,
+            won: self.won.0,
+            duplicate: self.duplicate.0,
+            counters: self.counters.0,
+        }
+    }
+}
+
+impl RawRepair {
+    fn repair(self) -> FeedRepair {
+        let optional = |value: Option<Uint>| value.map(|value| value.0);
+        FeedRepair {
+            count: self.count.0,
+            sum_ns: self.sum_ns.0,
+            p50_ns: optional(self.p50_ns),
+            p99_ns: optional(self.p99_ns),
+            max_ns: optional(self.max_ns),
+            bound_ns: self.bound_ns.0,
+        }
     }
 }
 

@@ -10,6 +10,8 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use rustc_hash::FxHashSet;
+use tickcast_book::Report;
 use tickcast_book::link::{Item, LEVELS, ORDERS, SnapshotRequest, Subscription};
 use tokio::sync::{Notify, watch};
 use tokio::task::LocalSet;
@@ -23,8 +25,9 @@ const ITEMS_PER_TURN: usize = 4_096;
 /// How long subscribers have between the word that the server stops and the close.
 const SHUTDOWN: Duration = Duration::from_millis(500);
 
-/// Counters of a channel, by name, for `/v1/status`.
-pub type ReadCounters = Arc<dyn Fn() -> Vec<(&'static str, u64)> + Send + Sync>;
+/// What a channel says of itself, for `feed` and `/v1/status`.  Read now and then, on the reactor's thread: it mustn't wait
+/// for the channel's.
+pub type ReadReport = Arc<dyn Fn() -> Report + Send + Sync>;
 
 /// A channel that the reactor serves.
 pub struct Feed {
@@ -32,8 +35,8 @@ pub struct Feed {
     pub info: ChannelInfo,
     /// The ring from its shard.
     pub subscription: Subscription,
-    /// What its shard counted.
-    pub counters: ReadCounters,
+    /// What it says of itself.
+    pub report: ReadReport,
 }
 
 /// Says when to stop: set it to true.
@@ -46,7 +49,8 @@ pub struct Reactor {
     pub(super) connections: RefCell<Vec<Option<Rc<Notify>>>>,
     /// Wakes the loop: the hub may have something for shards or subscribers.
     pub(super) turn: Notify,
-    pub(super) counters: Vec<(String, ReadCounters)>,
+    /// By the channels' order.
+    pub(super) reports: Vec<(String, ReadReport)>,
     pub(super) stop: Stop,
     /// Only programs of this machine can connect.
     pub(super) is_loopback: bool,
@@ -82,14 +86,15 @@ impl Reactor {
             .enable_all()
             .build()?;
         let mut channels = Vec::with_capacity(feeds.len());
-        let mut counters = Vec::with_capacity(feeds.len());
+        let mut reports = Vec::with_capacity(feeds.len());
         let mut links = Vec::with_capacity(feeds.len());
         for feed in feeds {
-            counters.push((feed.info.name.clone(), feed.counters));
+            reports.push((feed.info.name.clone(), feed.report));
             channels.push(feed.info);
             links.push(Link {
                 subscription: feed.subscription,
                 waiting: VecDeque::new(),
+                queued: FxHashSet::default(),
             });
         }
         let is_loopback = listener.local_addr()?.ip().is_loopback();
@@ -97,7 +102,7 @@ impl Reactor {
             hub: RefCell::new(Hub::new(config, info, channels)),
             connections: RefCell::new(Vec::new()),
             turn: Notify::new(),
-            counters,
+            reports,
             stop,
             is_loopback,
             started: Instant::now(),
@@ -118,6 +123,32 @@ impl Reactor {
 struct Link {
     subscription: Subscription,
     waiting: VecDeque<SnapshotRequest>,
+    /// Those that wait: asked for again before it was sent, a book isn't sent for twice.
+    queued: FxHashSet<SnapshotRequest>,
+}
+
+impl Link {
+    fn queue(&mut self, request: SnapshotRequest) {
+        if self.queued.insert(request) {
+            self.waiting.push_back(request);
+        }
+    }
+
+    /// Sends as many requests as there is room for.
+    fn send(&mut self) {
+        if self.subscription.is_closed() {
+            // Nobody will answer.
+            self.waiting.clear();
+            self.queued.clear();
+        }
+        while let Some(&request) = self.waiting.front() {
+            if self.subscription.request(request).is_err() {
+                break;
+            }
+            self.waiting.pop_front();
+            self.queued.remove(&request);
+        }
+    }
 }
 
 async fn turns(reactor: &Rc<Reactor>, mut links: Vec<Link>) {
@@ -178,6 +209,11 @@ fn turn(reactor: &Reactor, links: &mut [Link]) -> bool {
             busy |= taken == ITEMS_PER_TURN;
         }
     }
+    while let Some(channel) = hub.poll_report() {
+        if let Some((_, report)) = reactor.reports.get(channel) {
+            hub.handle_report(channel, &report());
+        }
+    }
     while let Some(upstream) = hub.poll_upstream() {
         let Some(link) = links.get_mut(upstream.channel) else {
             continue;
@@ -186,23 +222,14 @@ fn turn(reactor: &Reactor, links: &mut [Link]) -> bool {
         link.subscription
             .set_interest(upstream.instrument_id, upstream.interest);
         if upstream.snapshot {
-            link.waiting.push_back(SnapshotRequest {
+            link.queue(SnapshotRequest {
                 instrument_id: upstream.instrument_id,
                 what: if by_order { ORDERS } else { LEVELS },
             });
         }
     }
     for link in links {
-        if link.subscription.is_closed() {
-            // Nobody will answer.
-            link.waiting.clear();
-        }
-        while let Some(request) = link.waiting.pop_front() {
-            if link.subscription.request(request).is_err() {
-                link.waiting.push_front(request);
-                break;
-            }
-        }
+        link.send();
     }
     while let Some(id) = hub.poll_ready() {
         reactor.wake(id);

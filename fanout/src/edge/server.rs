@@ -13,13 +13,14 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use socket2::SockRef;
+use tickcast_codecs::outbound::json::encode_feed;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use crate::edge::{Reactor, assets, connection};
-use crate::hub::{Encoding, QueryState};
+use crate::hub::{Encoding, QueryState, feed_of};
 use crate::limits::Limits;
 
 /// A client that hasn't sent its request's headers by then is dropped.
@@ -207,21 +208,19 @@ fn percent_decoded(text: &str) -> String {
     String::from_utf8_lossy(&decoded).into_owned()
 }
 
-/// The hub's status, and what the shards counted.
+/// The hub's status, and what the channels say of themselves.
 fn status(reactor: &Reactor) -> Bytes {
     let hub = reactor.hub.borrow().status();
     let Ok(Value::Object(mut status)) = serde_json::from_slice(&hub) else {
         return hub;
     };
     let feeds: Vec<Value> = reactor
-        .counters
+        .reports
         .iter()
-        .map(|(channel, counters)| {
-            let counters: Map<String, Value> = counters()
-                .into_iter()
-                .map(|(name, value)| (name.to_owned(), Value::from(value)))
-                .collect();
-            json!({ "channel": channel, "counters": counters })
+        .map(|(channel, report)| {
+            let mut feed = Vec::new();
+            encode_feed(&feed_of(channel, &report(), false), &mut feed);
+            serde_json::from_slice(&feed).unwrap_or_default()
         })
         .collect();
     status.insert("feeds".to_owned(), Value::Array(feeds));

@@ -1,7 +1,8 @@
 //! What subscribers ask, and the topics that they come to have.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use bytes::Bytes;
 use rustc_hash::FxHashSet;
 use serde_json::Value;
 use tickcast_codecs::outbound::{Reason, Schema};
@@ -10,8 +11,8 @@ use super::audience::Doom;
 use super::{Encoding, Hub, SubscriberId, granted, has_last, kind_of};
 use crate::error::{ErrorCode, Refusal};
 use crate::protocol::{
-    Answer, Effective, Failed, Listed, Op, Request, Selection, SubscriptionRequest, SymbolType,
-    Target, excerpt,
+    Answer, Effective, Failed, Granted, Listed, Op, Request, Selection, SubscriptionRequest,
+    SymbolType, Target, excerpt,
 };
 use crate::stream::{Member, Standing, Stream};
 use crate::subscriber::{Holding, Subscription};
@@ -193,6 +194,68 @@ impl Hub {
         }
     }
 
+    /// The channels, by their number 0, that a symbol of a selection of `feed` means: by name, by a pattern, or by number.
+    fn channels_named(
+        &self,
+        selection: &Selection,
+        venue: Option<usize>,
+        symbol: &str,
+    ) -> Vec<u32> {
+        let is_meant = |(number, channel): &(u32, &super::Channel)| {
+            let known = self.directory.venue_of(*number as usize);
+            let fits = match selection.stype {
+                SymbolType::InstrumentId => symbol.parse() == Ok(*number << 16),
+                SymbolType::RawSymbol => match symbol.strip_suffix('*') {
+                    Some(prefix) => channel.info.name.starts_with(prefix),
+                    None => channel.info.name == symbol,
+                },
+            };
+            fits && (known == venue || selection.venue.is_none())
+        };
+        (0_u32..)
+            .zip(&self.channels)
+            .filter(is_meant)
+            .map(|(number, _)| number << 16)
+            .collect()
+    }
+
+    /// An instrument (of `feed`: a channel) as an answer to a subscription names it.
+    pub(super) fn granted(&self, schema: Schema, id: u32) -> Granted {
+        let place = self.channel_of(id).map(|channel| &self.channels[channel]);
+        let mut granted = granted(&self.directory, id);
+        if schema == Schema::Feed
+            && let Some(place) = place
+        {
+            granted.symbol.clone_from(&place.info.name);
+        }
+        let faulty = place.is_some_and(|place| place.stale_books.contains(&id));
+        granted.state = faulty.then_some("stale");
+        granted
+    }
+
+    /// The channels of these instruments that are stale now.
+    pub(super) fn stale_among(&self, symbols: &[Granted]) -> BTreeSet<usize> {
+        symbols
+            .iter()
+            .filter_map(|granted| self.channel_of(granted.instrument_id))
+            .filter(|&channel| self.channels[channel].stale)
+            .collect()
+    }
+
+    /// Who subscribes while a channel is stale wasn't told so when it became it.
+    pub(super) fn tell_stale(&mut self, index: u32, channels: BTreeSet<usize>) {
+        for channel in channels {
+            let place = &self.channels[channel];
+            let answer = Answer::State {
+                channel: &place.info.name,
+                venue: &place.info.venue,
+                state: place.state(),
+            };
+            let message = Bytes::from(answer.encode());
+            self.audience.answer(index, message);
+        }
+    }
+
     /// The channel of an instrument's number.
     pub(super) fn channel_of(&self, instrument_id: u32) -> Option<usize> {
         let channel = (instrument_id >> 16) as usize;
@@ -241,7 +304,12 @@ impl Hub {
         let mut wanted = Vec::new();
         let mut seen = FxHashSet::default();
         for symbol in &request.selection.symbols {
-            let code = if let Some(prefix) = symbol.strip_suffix('*') {
+            let code = if schema == Schema::Feed {
+                let found = self.channels_named(&request.selection, venue, symbol);
+                let code = found.is_empty().then_some(ErrorCode::UnknownSymbol);
+                wanted.extend(found.into_iter().filter(|id| seen.insert(*id)));
+                code
+            } else if let Some(prefix) = symbol.strip_suffix('*') {
                 prefixes.push(prefix.to_owned());
                 if let Some(venue) = venue {
                     let found = self.directory.find_prefix(venue, prefix, schema);
@@ -310,7 +378,7 @@ impl Hub {
             let held = subscriber.topics.contains_key(&topic);
             if !held && subscriber.topics.len() >= limits.topics_max {
                 failed.push(Failed {
-                    symbol: granted(&self.directory, id).symbol,
+                    symbol: self.granted(schema, id).symbol,
                     code: ErrorCode::TooManySubscriptions.name(),
                 });
                 continue;
@@ -319,12 +387,13 @@ impl Hub {
                 self.attach(index, topic, sub);
             }
             topics.insert(topic);
-            symbols.push(granted(&self.directory, id));
+            symbols.push(self.granted(schema, id));
         }
 
         let effective = self.effective(index, sub);
         self.forget_empty(index);
         if let Some(effective) = effective {
+            let stale = self.stale_among(&symbols);
             self.answer(
                 index,
                 &Answer::Subscribed {
@@ -335,6 +404,7 @@ impl Hub {
                     failed,
                 },
             );
+            self.tell_stale(index, stale);
         }
         Ok((sub, topics))
     }
@@ -400,7 +470,11 @@ impl Hub {
                         schema: *schema,
                         instrument_id,
                     };
-                    if let Some(prefix) = symbol.strip_suffix('*') {
+                    if *schema == Schema::Feed {
+                        let named = self.channels_named(selection, venue, symbol);
+                        let named = named.into_iter().map(topic);
+                        topics.extend(named.filter(|one| subscriber.topics.contains_key(one)));
+                    } else if let Some(prefix) = symbol.strip_suffix('*') {
                         topics.extend(subscriber.topics.keys().copied().filter(|topic| {
                             topic.schema == *schema
                                 && self.directory.instrument(topic.instrument_id).is_some_and(
@@ -560,7 +634,7 @@ impl Hub {
                     effective: self.effective(index, known.sub)?,
                     symbols: ids
                         .into_iter()
-                        .map(|id| granted(&self.directory, id))
+                        .map(|id| self.granted(known.request.schema, id))
                         .collect(),
                 })
             })
@@ -667,6 +741,9 @@ impl Hub {
                 stream.prime(mirrors);
             }
         } else {
+            if topic.schema == Schema::Feed {
+                self.channels[channel].telling.get_or_insert_default();
+            }
             stream.begin(self.seqs.get(&topic).copied().unwrap_or_default());
         }
         let number = u32::try_from(self.streams.insert(stream)).unwrap_or(u32::MAX);
@@ -745,6 +822,14 @@ impl Hub {
         }
         if is_book(topic.schema) {
             self.release_mirror(stream.channel, id);
+        }
+        let follows = |number: &u32| {
+            let stream = self.streams.get(*number as usize);
+            stream.is_some_and(|stream| stream.profile.topic == topic)
+        };
+        let mut others = self.streams_of.get(&id).into_iter().flatten();
+        if topic.schema == Schema::Feed && !others.any(follows) {
+            self.channels[stream.channel].telling = None;
         }
     }
 

@@ -54,11 +54,15 @@ impl Hub {
                     Body::Imbalance(&imbalance),
                 );
             }
+            UpdateKind::Stale | UpdateKind::Live if id & 0xffff == 0 => {
+                self.channels[channel].gap_open = update.kind == UpdateKind::Stale;
+                self.settle(channel);
+            }
             UpdateKind::Stale | UpdateKind::Live => {
                 self.set_stale(channel, id, update.kind == UpdateKind::Stale);
             }
             UpdateKind::Clear => self.clear(channel, header),
-            UpdateKind::Resync => self.handle_overrun(channel),
+            UpdateKind::Resync => self.resync(channel),
             UpdateKind::SnapshotBegin
             | UpdateKind::SnapshotEnd
             | UpdateKind::Level { .. }
@@ -68,6 +72,7 @@ impl Hub {
                 if update.kind == UpdateKind::SnapshotEnd && !update.maybe_bad_book() {
                     self.set_stale(channel, id, false);
                 }
+                self.settle(channel);
             }
         }
         self.reap();
@@ -80,6 +85,39 @@ impl Hub {
         if channel >= self.channels.len() {
             return;
         }
+        let books = self.channels[channel].mirrors.lost();
+        self.begin_anew(channel, &books);
+        self.reap();
+    }
+
+    /// All books of the channel were replaced by a snapshot of the venue's: what is held of them holds no more, nor do
+    /// the faults that they had.  The channel stays stale until each mirror has its new book, so that nobody takes the
+    /// old one for live.
+    fn resync(&mut self, channel: usize) {
+        self.audience.counters.resyncs += 1;
+        let place = &mut self.channels[channel];
+        let faulty: BTreeSet<u32> = place.stale_books.iter().copied().collect();
+        let books = place.mirrors.replaced();
+        self.settle(channel);
+        for id in faulty {
+            self.set_stale(channel, id, false);
+        }
+        self.begin_anew(channel, &books);
+    }
+
+    /// Tells the channel's state if it changed: stale while a gap is open or replaced books aren't known yet.
+    pub(super) fn settle(&mut self, channel: usize) {
+        let place = &self.channels[channel];
+        let stale = place.gap_open || place.mirrors.is_awaiting();
+        if stale != place.stale
+            && let Ok(number) = u32::try_from(channel)
+        {
+            self.set_stale(channel, number << 16, stale);
+        }
+    }
+
+    /// Asks the shard for everything again, and tells who follows what isn't a book that something is missing.
+    fn begin_anew(&mut self, channel: usize, books: &[u32]) {
         // What isn't of a book was lost too: number 0 asks for definitions, statuses and the channel's state.
         if let Ok(number) = u32::try_from(channel) {
             self.upstream.push_back(Upstream {
@@ -89,11 +127,13 @@ impl Hub {
                 snapshot: true,
             });
         }
-        for id in self.channels[channel].mirrors.lost() {
+        for &id in books {
             self.lose(channel, id);
         }
         let streams: Vec<u32> = self.stream_numbers(|stream| {
-            stream.channel == channel && !is_book(stream.profile.topic.schema)
+            let schema = stream.profile.topic.schema;
+            // A channel's own state doesn't come through the ring.
+            stream.channel == channel && !is_book(schema) && schema != Schema::Feed
         });
         let mut topics: BTreeMap<Topic, u64> = BTreeMap::new();
         for number in streams {
@@ -115,12 +155,12 @@ impl Hub {
                 to: seq,
                 count: 0,
             };
+            let message_flags = flags::LAST | self.channels[channel].bad(topic.instrument_id);
             let encoder = &mut self.encoder;
             self.audience.deliver(stream, sent, |stream| {
-                stream.encode_body(sent, &header, body, flags::LAST, encoder)
+                stream.encode_body(sent, &header, body, message_flags, encoder)
             });
         }
-        self.reap();
     }
 
     pub(super) fn stream_numbers(&self, wanted: impl Fn(&Stream) -> bool) -> Vec<u32> {
@@ -327,6 +367,12 @@ impl Hub {
             return;
         }
         let message = Bytes::from(answer.encode());
+        if whole {
+            if let Some(telling) = &mut self.channels[channel].telling {
+                telling.read_at = 0;
+            }
+            self.write_heartbeat();
+        }
         let concerned: BTreeSet<u32> = if whole {
             self.streams
                 .iter()
@@ -411,7 +457,8 @@ impl Hub {
     /// or to a pattern that fits both, isn't subscribed any more.
     pub(super) fn renamed(&mut self, before: &Granted) {
         let id = before.instrument_id;
-        let symbol = granted(&self.directory, id).symbol;
+        let now = self.granted(Schema::Definition, id);
+        let symbol = now.symbol.as_str();
         let mut held = Vec::new();
         for &number in self.streams_of.get(&id).into_iter().flatten() {
             let Some(stream) = self.streams.get(number as usize) else {
@@ -440,10 +487,7 @@ impl Hub {
                         .any(|prefix| symbol.starts_with(prefix.as_str()))
             });
             if keeps {
-                subscriber.joined.entry(sub).or_default().push(Granted {
-                    symbol: symbol.clone(),
-                    instrument_id: id,
-                });
+                subscriber.joined.entry(sub).or_default().push(now.clone());
             } else {
                 subscriber.left.entry(sub).or_default().push(before.clone());
                 self.detach(index, &[topic]);
@@ -483,11 +527,8 @@ impl Hub {
                 });
                 if room && self.directory.is_meant(id, schema) {
                     self.attach(index, topic, sub);
+                    let joined = self.granted(schema, id);
                     if let Some(subscriber) = self.audience.get(index) {
-                        let joined = Granted {
-                            symbol: symbol.clone(),
-                            instrument_id: id,
-                        };
                         subscriber.joined.entry(sub).or_default().push(joined);
                     }
                     self.audience.mark_ready(index);

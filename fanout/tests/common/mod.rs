@@ -13,7 +13,7 @@
 use std::collections::{HashMap, VecDeque};
 
 use serde_json::Value;
-use tickcast_book::{BookKind, Limits as BookLimits, Market, Update, UpdateKind};
+use tickcast_book::{BookKind, BookState, Limits as BookLimits, Market, Update, UpdateKind, flags};
 use tickcast_codecs::event::{Definition, Event, Header, Status, StatusAction, Trade, TradeKind};
 use tickcast_codecs::types::{Price, Side, Symbol, Text};
 use tickcast_fanout::client::{Client, Options};
@@ -60,6 +60,8 @@ pub struct Shard {
     interests: HashMap<u32, u8>,
     requests: VecDeque<Upstream>,
     pub ring: VecDeque<Update>,
+    /// What happens is lost on its way to us: the market moves, and nothing is told.
+    pub is_lost: bool,
     live: Vec<(u32, u64, u32)>,
     next_order: u64,
 }
@@ -113,6 +115,7 @@ impl Shard {
             interests: HashMap::new(),
             requests: VecDeque::new(),
             ring: VecDeque::new(),
+            is_lost: false,
             live: Vec::new(),
             next_order: 1,
         }
@@ -133,6 +136,9 @@ impl Shard {
     }
 
     fn publish(&mut self, updates: Vec<Update>) {
+        if self.is_lost {
+            return;
+        }
         for update in updates {
             let bits = self
                 .interests
@@ -168,6 +174,55 @@ impl Shard {
         self.publish(out);
     }
 
+    /// The books are those of a snapshot now.
+    pub fn resync(&mut self) {
+        let header = self.header(self.id(0));
+        self.ring.push_back(Update {
+            header,
+            flags: flags::LAST,
+            kind: UpdateKind::Resync,
+        });
+    }
+
+    /// A gap that requests couldn't fill: declared, `lost` happens unseen, a snapshot replaces the books.
+    pub fn recover(&mut self, lost: impl FnOnce(&mut Self)) {
+        self.set_stale(true);
+        self.is_lost = true;
+        lost(self);
+        self.is_lost = false;
+        self.resync();
+        self.set_stale(false);
+    }
+
+    /// Tells again what isn't of a book.
+    fn tell_channel(&mut self) {
+        let number = self.id(0);
+        let header = *self.market.last();
+        let mut told = Vec::new();
+        let mut tell = |instrument_id, kind| {
+            told.push(Update {
+                header: Header {
+                    instrument_id,
+                    ..header
+                },
+                flags: flags::SNAPSHOT | flags::LAST,
+                kind,
+            });
+        };
+        for (id, definition) in self.market.instruments() {
+            tell(id, UpdateKind::Definition(*definition));
+            if let Some(status) = self.market.status(id) {
+                tell(id, UpdateKind::Status(*status));
+            }
+        }
+        let state = match self.market.state(number) {
+            BookState::Stale => UpdateKind::Stale,
+            BookState::Live => UpdateKind::Live,
+        };
+        tell(number, state);
+        self.ring.extend(told);
+    }
+
     /// Does what it was asked, at most `count` requests.
     pub fn serve(&mut self, count: usize) {
         for _ in 0..count {
@@ -176,7 +231,9 @@ impl Shard {
             };
             self.interests
                 .insert(request.instrument_id, request.interest);
-            if request.snapshot {
+            if request.snapshot && request.instrument_id & 0xffff == 0 {
+                self.tell_channel();
+            } else if request.snapshot {
                 let what = if request.interest & interest::ORDERS != 0 {
                     BookKind::ByOrder
                 } else {
