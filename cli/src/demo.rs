@@ -20,8 +20,8 @@ use tickcast_replay::exchange::{
 };
 
 use crate::Failure;
-use crate::config::Channel;
-use crate::serve::{Receiving, SLEEP, shard};
+use crate::config::{Bytes, Channel, Line};
+use crate::serve::{Receiving, shard};
 use crate::serving::{self, Serving};
 
 /// Silences of the recorded capture are cut to this.
@@ -66,15 +66,16 @@ const XNAS_GROUP: Ipv4Addr = Ipv4Addr::new(239, 255, 77, 1);
 const IEXG_GROUP: Ipv4Addr = Ipv4Addr::new(239, 255, 77, 2);
 
 fn channel(name: &str, protocol: Protocol, group: SocketAddrV4) -> Channel {
-    Channel {
-        name: name.to_owned(),
-        venue: protocol.venue().to_owned(),
-        protocol,
-        groups: vec![SocketAddr::V4(group)],
+    let line = Line {
+        name: "A".to_owned(),
+        group: SocketAddr::V4(group),
         interface: IpAddr::V4(Ipv4Addr::LOCALHOST),
-        core: None,
-        wait: SLEEP,
-    }
+        sources: Vec::new(),
+    };
+    let mut channel = Channel::new(name, protocol, vec![line]);
+    // A laptop grants little, and a demo may lose.
+    channel.receive_buffer_min = Bytes(0);
+    channel
 }
 
 /// Whether a datagram sent to a group on loopback comes back.  Returns a port that was free.
@@ -192,10 +193,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         match port {
             Some(port) => {
                 let group = SocketAddrV4::new(*group.ip(), port);
-                channel.groups = vec![SocketAddr::V4(group)];
-                let (receiving, feed) = Receiving::start(&channel, number, &stop)?;
-                threads.push(receiving);
-                feeds.push(feed);
+                for line in &mut channel.lines {
+                    line.group = SocketAddr::V4(group);
+                }
+                let started = Receiving::start(&channel, number, &stop)?;
+                threads.push(started.receiving);
+                feeds.push(started.feed);
                 let sender = multicast_sender(group, Ipv4Addr::LOCALHOST)
                     .map_err(|error| Failure::Failed(format!("{name}: {group}: {error}")))?;
                 threads.push(Receiving::spawn(&name, move || {

@@ -4,15 +4,18 @@
 //! 2 wrong usage.
 #![forbid(unsafe_code)]
 
+mod check_config;
 mod config;
 mod demo;
 mod inspect;
+mod metrics;
 mod progress;
 mod replay;
 mod serve;
 mod serving;
 mod subscribe;
 
+use std::fmt;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -35,6 +38,7 @@ struct Arguments {
 enum Command {
     Demo(demo::Arguments),
     Serve(serve::Arguments),
+    CheckConfig(check_config::Arguments),
     Replay(replay::Arguments),
     Subscribe(subscribe::Arguments),
     Inspect(inspect::Arguments),
@@ -61,10 +65,20 @@ impl Failure {
     }
 }
 
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Failed(why) | Self::Usage(why) => f.write_str(why),
+            Self::OutputClosed => f.write_str("output: closed"),
+        }
+    }
+}
+
 fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Serve(arguments) => serve::run(&arguments),
+        Command::CheckConfig(arguments) => check_config::run(&arguments),
         Command::Replay(arguments) => replay::run(&arguments),
         Command::Subscribe(arguments) => subscribe::run(arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),

@@ -1,11 +1,19 @@
 //! `tickcast serve`: the daemon.
+//!
+//! The configuration is read and checked whole, then the addresses are taken, then the groups are joined, then
+//! threads start: what can fail fails before anything runs.  SIGHUP reads the file again and applies what can
+//! change; a file that is refused changes nothing.
 
-use std::path::PathBuf;
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
+use std::time::Instant;
 
 use tickcast_book::link::{self, Publisher, WhenFull};
+use tickcast_book::report::{Reading, ReadingKind, Report};
 use tickcast_codecs::protocol::Protocol;
 use tickcast_fanout::edge::Feed;
 use tickcast_feed::Shard;
@@ -15,15 +23,29 @@ use tickcast_feed::receiver::{self, Wait};
 use tickcast_feed::socket::MulticastSocket;
 
 use crate::Failure;
-use crate::config::{Channel, Config};
-use crate::serving::{self, Serving};
+use crate::config::{self, Channel, Config, Machine};
+use crate::metrics::{Exported, Metrics, Sources};
+use crate::serving::{self, Serving, Signals};
 
 /// Receive multicast channels and serve subscribers, as the configuration says.
+///
+/// SIGHUP reads the configuration again; SIGTERM and Ctrl-C tell subscribers, then end.  `tickcast check-config`
+/// says what a configuration means.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
     /// The configuration.
     #[arg(short, long, value_name = "FILE", default_value = "tickcast.toml")]
     config: PathBuf,
+}
+
+/// A channel that runs.
+pub(crate) struct Started {
+    /// Its thread.
+    pub(crate) receiving: Receiving,
+    /// What the reactor takes of it.
+    pub(crate) feed: Feed,
+    /// What it counts.
+    pub(crate) status: Arc<ChannelStatus>,
 }
 
 /// A channel's thread.
@@ -38,15 +60,27 @@ impl Receiving {
         channel: &Channel,
         number: u16,
         stop: &Arc<AtomicBool>,
-    ) -> Result<(Self, Feed), Failure> {
-        let mut sockets = Vec::with_capacity(channel.groups.len());
-        for group in &channel.groups {
-            let socket = MulticastSocket::join(*group, channel.interface).map_err(|error| {
-                Failure::Failed(format!(
-                    "{}: can't join {group} on interface {}: {error}",
-                    channel.name, channel.interface
+    ) -> Result<Started, Failure> {
+        let failed = |why: String| Failure::Failed(format!("{}: {why}", channel.name));
+        let mut sockets = Vec::with_capacity(channel.lines.len());
+        for line in &channel.lines {
+            let (group, interface) = (line.group, line.interface);
+            let socket = MulticastSocket::join(group, interface).map_err(|error| {
+                failed(format!(
+                    "line {}: can't join {group} on interface {interface}: {error}",
+                    line.name
                 ))
             })?;
+            let granted = socket.receive_buffer_bytes() as u64;
+            if granted < channel.receive_buffer_min.0 {
+                return Err(failed(format!(
+                    "line {}: receive_buffer = {} was asked for, {} KiB were granted, receive_buffer_min is {}: raise net.core.rmem_max",
+                    line.name,
+                    channel.receive_buffer,
+                    granted / 1024,
+                    channel.receive_buffer_min
+                )));
+            }
             sockets.push(socket);
         }
         let granted = sockets
@@ -55,8 +89,13 @@ impl Receiving {
             .min()
             .unwrap_or(0);
         let (shard, status, feed) = shard(&channel.name, &channel.venue, channel.protocol, number);
-        let (core, wait, name) = (channel.core, channel.wait, channel.name.clone());
+        let (core, name) = (channel.cores.first().copied(), channel.name.clone());
+        let wait = match channel.wait {
+            config::Wait::Sleep | config::Wait::Adaptive => Wait::Sleep,
+            config::Wait::Spin => Wait::Spin,
+        };
         let stop = Arc::clone(stop);
+        let known = Arc::clone(&status);
         let thread = spawn(&channel.name, move || {
             let mut shard = shard;
             let pinned = receiver::pin(core);
@@ -73,7 +112,11 @@ impl Receiving {
             receiver::run(&mut shard, &mut sockets, wait, &status, &stop)
         })?;
         let name = channel.name.clone();
-        Ok((Self { name, thread }, feed))
+        Ok(Started {
+            receiving: Self { name, thread },
+            feed,
+            status: known,
+        })
     }
 
     /// The thread that runs `body`, under a channel's name.
@@ -131,29 +174,142 @@ pub(crate) fn shard(
     (shard, status, feed)
 }
 
-/// How a demo's or a daemon's threads wait.
-pub(crate) const SLEEP: Wait = Wait::Sleep;
+/// What SIGHUP can change.
+struct Running<'a> {
+    path: &'a Path,
+    config: Config,
+    metrics: Option<Metrics>,
+    sources: Arc<Sources>,
+}
+
+impl Running<'_> {
+    /// Reads the file again and applies what can change; what is told goes to people.
+    fn reload(&mut self) {
+        let path = self.path.display();
+        let machine = Machine::this();
+        let new = match Config::read(self.path, Some(&machine)) {
+            Ok(new) => new,
+            Err(mistakes) => {
+                let why = config::refused(self.path, &mistakes);
+                eprintln!("reload: {why}\nreload: nothing was changed");
+                return;
+            }
+        };
+        let warnings = config::warnings(&new, &machine);
+        let metrics = self.config.metrics_listen;
+        let restart = self.config.reload(new);
+        if self.config.metrics_listen != metrics
+            && let Err(why) = self.move_metrics()
+        {
+            eprintln!("reload: {why}; it stays as it was");
+            self.config.metrics_listen = metrics;
+        }
+        for warning in warnings {
+            eprintln!("warning: {warning}");
+        }
+        for key in restart {
+            eprintln!("reload: {key}: needs a restart");
+        }
+        eprintln!("reload: {path} was read again");
+    }
+
+    /// Starts the endpoint where it is to be, then stops the old one.
+    fn move_metrics(&mut self) -> Result<(), Failure> {
+        let new = start_metrics(self.config.metrics_listen, &self.sources)?;
+        if let Some(old) = std::mem::replace(&mut self.metrics, new) {
+            old.stop();
+        }
+        Ok(())
+    }
+}
+
+fn start_metrics(
+    address: Option<SocketAddr>,
+    sources: &Arc<Sources>,
+) -> Result<Option<Metrics>, Failure> {
+    let Some(address) = address else {
+        return Ok(None);
+    };
+    let metrics = Metrics::start(Metrics::listen(address)?, Arc::clone(sources))?;
+    eprintln!("metrics:     curl http://{}/metrics", metrics.address);
+    Ok(Some(metrics))
+}
 
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let config = Config::read(&arguments.config)?;
+    let started = Instant::now();
+    let path = arguments.config.as_path();
+    let machine = Machine::this();
+    let config =
+        Config::read(path, Some(&machine)).map_err(|mistakes| config::refused(path, &mistakes))?;
+    for warning in config::warnings(&config, &machine) {
+        eprintln!("warning: {warning}");
+    }
     let listener = serving::listen(config.listen)?;
+    let signals = Signals::with_reload()?;
     let stop = Arc::new(AtomicBool::new(false));
     let mut receiving = Vec::new();
     let mut feeds = Vec::new();
+    let mut channels = Vec::new();
     for (number, channel) in (0..).zip(&config.channels) {
-        let (one, feed) = Receiving::start(channel, number, &stop)?;
-        receiving.push(one);
-        feeds.push(feed);
+        let one = Receiving::start(channel, number, &stop)?;
+        let status = one.status;
+        channels.push(Exported {
+            name: channel.name.clone(),
+            report: Arc::new(move || report(&status)),
+        });
+        receiving.push(one.receiving);
+        feeds.push(one.feed);
     }
     let serving = Serving::start(listener, feeds)?;
-    serving.announce(&config.channels[0].venue, "SYMBOL");
-    serving::wait_for_signal(|| {
-        serving.is_finished() || receiving.iter().any(Receiving::is_finished)
-    })?;
+    let sources = Arc::new(Sources {
+        channels,
+        hub: Arc::clone(&serving.status),
+        started,
+    });
+    let mut running = Running {
+        path,
+        metrics: start_metrics(config.metrics_listen, &sources)?,
+        config,
+        sources,
+    };
+    if let Some(channel) = running.config.channels.first() {
+        serving.announce(&channel.venue, "SYMBOL");
+    }
+    while !signals.came() && !serving.is_finished() && !receiving.iter().any(Receiving::is_finished)
+    {
+        if signals.take_reload() {
+            running.reload();
+        }
+        thread::sleep(serving::LOOK);
+    }
     let served = serving.stop();
     stop.store(true, Ordering::Relaxed);
     for one in receiving {
         one.join()?;
     }
+    if let Some(metrics) = running.metrics {
+        metrics.stop();
+    }
     served
+}
+
+/// A channel's counters as a report.
+fn report(status: &ChannelStatus) -> Report {
+    let mut names = BTreeSet::new();
+    Report {
+        readings: status
+            .load()
+            .into_iter()
+            // The market counts gaps too.
+            .filter(|&(name, _)| names.insert(name))
+            .map(|(name, value)| Reading {
+                name,
+                help: "what the channel counted",
+                kind: ReadingKind::Counter,
+                line: None,
+                value,
+            })
+            .collect(),
+        ..Report::default()
+    }
 }

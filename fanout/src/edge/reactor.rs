@@ -14,6 +14,7 @@ use tickcast_book::link::{Item, LEVELS, ORDERS, SnapshotRequest, Subscription};
 use tokio::sync::{Notify, watch};
 use tokio::task::LocalSet;
 
+use crate::counters::HubStatus;
 use crate::edge::server;
 use crate::hub::{ChannelInfo, Hub, HubConfig, ServerInfo, SubscriberId, interest};
 
@@ -47,6 +48,7 @@ pub struct Reactor {
     /// Wakes the loop: the hub may have something for shards or subscribers.
     pub(super) turn: Notify,
     pub(super) counters: Vec<(String, ReadCounters)>,
+    status: Arc<HubStatus>,
     pub(super) stop: Stop,
     /// Only programs of this machine can connect.
     pub(super) is_loopback: bool,
@@ -66,7 +68,7 @@ impl Reactor {
         }
     }
 
-    /// Serves until `stop` becomes true.  Call it on a thread of its own.
+    /// Serves until `stop` becomes true, and keeps `status` up to date.  Call it on a thread of its own.
     ///
     /// # Errors
     ///
@@ -76,6 +78,7 @@ impl Reactor {
         config: HubConfig,
         info: ServerInfo,
         feeds: Vec<Feed>,
+        status: Arc<HubStatus>,
         stop: Stop,
     ) -> io::Result<()> {
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -98,6 +101,7 @@ impl Reactor {
             connections: RefCell::new(Vec::new()),
             turn: Notify::new(),
             counters,
+            status,
             stop,
             is_loopback,
             started: Instant::now(),
@@ -207,6 +211,7 @@ fn turn(reactor: &Reactor, links: &mut [Link]) -> bool {
     while let Some(id) = hub.poll_ready() {
         reactor.wake(id);
     }
+    reactor.status.store(hub.counters(), hub.subscribers());
     busy
 }
 

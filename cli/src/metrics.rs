@@ -1,0 +1,383 @@
+//! `/metrics`: what channels, hub and process count, in OpenMetrics text, on a loopback port of its own.
+//!
+//! Read-only.  Values are read at each scrape from the copies that shards and reactor keep; no label names a
+//! subscriber, so the number of series is bounded by the configuration.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::fmt;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::header::{self, HeaderValue};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet, text};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::registry::{Registry, Unit};
+use tickcast_book::report::{Histogram, ReadingKind, Report};
+use tickcast_fanout::HubStatus;
+use tickcast_fanout::edge::server::names_this_machine;
+use tokio::sync::watch;
+
+use crate::Failure;
+
+/// Connections at the same time: a scraper or two, and a person who looks.
+const CONNECTIONS_MAX: usize = 16;
+
+/// A client that hasn't sent its request's headers by then is dropped.
+const HEADERS: Duration = Duration::from_secs(5);
+
+/// How long the accept loop rests after an error (out of file descriptors).
+const ACCEPT_REST: Duration = Duration::from_millis(100);
+
+/// States of a channel and of a line, for one series each.
+const CHANNEL_STATES: [&str; 6] = [
+    "idle",
+    "backfill",
+    "synchronized",
+    "gap_fill",
+    "loading",
+    "lost",
+];
+const LINE_STATES: [&str; 3] = ["up", "silent", "down"];
+
+/// A channel that is exported.
+pub(crate) struct Exported {
+    /// Its name.
+    pub(crate) name: String,
+    /// Reads how it is now.
+    pub(crate) report: Arc<dyn Fn() -> Report + Send + Sync>,
+}
+
+/// Where the values come from.
+pub(crate) struct Sources {
+    /// The channels.
+    pub(crate) channels: Vec<Exported>,
+    /// The hub.
+    pub(crate) hub: Arc<HubStatus>,
+    /// When the program started.
+    pub(crate) started: Instant,
+}
+
+impl fmt::Debug for Sources {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sources").finish_non_exhaustive()
+    }
+}
+
+type Labels = Vec<(&'static str, String)>;
+
+/// One metric: its sentence, its type, its series.
+struct Family {
+    help: &'static str,
+    kind: ReadingKind,
+    series: Vec<(Labels, u64)>,
+}
+
+/// All metrics by name: the format wants the series of one together.
+#[derive(Default)]
+struct Families(BTreeMap<String, Family>);
+
+impl Families {
+    fn push(
+        &mut self,
+        name: String,
+        help: &'static str,
+        kind: ReadingKind,
+        labels: Labels,
+        value: u64,
+    ) {
+        self.0
+            .entry(name)
+            .or_insert_with(|| Family {
+                help,
+                kind,
+                series: Vec::new(),
+            })
+            .series
+            .push((labels, value));
+    }
+
+    fn gauge(&mut self, name: &str, help: &'static str, labels: &Labels, value: u64) {
+        self.push(
+            name.to_owned(),
+            help,
+            ReadingKind::Gauge,
+            labels.clone(),
+            value,
+        );
+    }
+
+    /// One series a state, of which that of the present one is 1.
+    fn states(
+        &mut self,
+        name: &str,
+        help: &'static str,
+        labels: &Labels,
+        states: &[&str],
+        now: &str,
+    ) {
+        for state in states {
+            let mut labels = labels.clone();
+            labels.push(("state", (*state).to_owned()));
+            self.gauge(name, help, &labels, u64::from(*state == now));
+        }
+    }
+
+    fn channel(&mut self, name: &str, report: &Report) {
+        let channel: Labels = vec![("channel", name.to_owned())];
+        let of_line = |line: &str| {
+            let mut labels = channel.clone();
+            labels.push(("line", line.to_owned()));
+            labels
+        };
+        self.states(
+            "channel_state",
+            "1 for the state that the channel is in",
+            &channel,
+            &CHANNEL_STATES,
+            report.state,
+        );
+        self.gauge(
+            "channel_stale",
+            "Whether the channel's books can't be trusted now",
+            &channel,
+            u64::from(report.stale),
+        );
+        self.gauge(
+            "channel_next_sequence",
+            "The sequence number expected next",
+            &channel,
+            report.next_sequence,
+        );
+        for line in &report.lines {
+            self.states(
+                "line_state",
+                "1 for the state that the line is in",
+                &of_line(&line.name),
+                &LINE_STATES,
+                line.state,
+            );
+        }
+        for reading in &report.readings {
+            let (prefix, labels) = match reading.line {
+                None => ("channel", channel.clone()),
+                Some(line) => match report.lines.get(usize::from(line)) {
+                    Some(line) => ("line", of_line(&line.name)),
+                    None => continue,
+                },
+            };
+            let name = format!("{prefix}_{}", reading.name);
+            self.push(name, reading.help, reading.kind, labels, reading.value);
+        }
+    }
+}
+
+impl Collector for Sources {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        encoder
+            .encode_descriptor("build", "The program.", None, MetricType::Info)?
+            .encode_info(&[("version", env!("CARGO_PKG_VERSION"))])?;
+        encoder
+            .encode_descriptor(
+                "uptime",
+                "Time since the program started.",
+                Some(&Unit::Seconds),
+                MetricType::Gauge,
+            )?
+            .encode_gauge(&self.started.elapsed().as_secs_f64())?;
+        let mut families = Families::default();
+        let mut repairs = Vec::with_capacity(self.channels.len());
+        for channel in &self.channels {
+            let report = (channel.report)();
+            families.channel(&channel.name, &report);
+            repairs.push((vec![("channel", channel.name.clone())], report.repair));
+        }
+        let (counters, subscribers) = self.hub.load();
+        let subscribers = u64::try_from(subscribers).unwrap_or(u64::MAX);
+        let help = "Subscribers that are connected";
+        families.gauge("hub_subscribers", help, &Vec::new(), subscribers);
+        for (name, help, value) in counters.each() {
+            let name = format!("hub_{name}");
+            families.push(name, help, ReadingKind::Counter, Vec::new(), value);
+        }
+        for (name, family) in &families.0 {
+            encode_family(&mut encoder, name, family)?;
+        }
+        encode_repairs(&mut encoder, &repairs)
+    }
+}
+
+fn encode_family(encoder: &mut DescriptorEncoder<'_>, name: &str, family: &Family) -> fmt::Result {
+    let kind = match family.kind {
+        ReadingKind::Counter => MetricType::Counter,
+        ReadingKind::Gauge => MetricType::Gauge,
+    };
+    let help = format!("{}.", family.help.trim_end_matches('.'));
+    let mut metric = encoder.encode_descriptor(name, &help, None, kind)?;
+    for (labels, value) in &family.series {
+        let mut series = metric.encode_family(labels)?;
+        match family.kind {
+            ReadingKind::Counter => series.encode_counter::<NoLabelSet, _, u64>(value, None)?,
+            ReadingKind::Gauge => series.encode_gauge(value)?,
+        }
+    }
+    Ok(())
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "seconds of a histogram are shown, not counted"
+)]
+fn encode_repairs(
+    encoder: &mut DescriptorEncoder<'_>,
+    repairs: &[(Labels, Histogram)],
+) -> fmt::Result {
+    let seconds = |nanos: u64| nanos as f64 / 1e9;
+    let mut metric = encoder.encode_descriptor(
+        "channel_repair",
+        "From the declaration of a gap until its repair.",
+        Some(&Unit::Seconds),
+        MetricType::Histogram,
+    )?;
+    for (labels, repair) in repairs {
+        // The last bucket has no bound, which the encoder writes as +Inf.
+        let bounds = repair
+            .bounds_ns
+            .iter()
+            .map(|&bound| seconds(bound))
+            .chain([f64::MAX]);
+        let buckets: Vec<(f64, u64)> = bounds.zip(repair.counts.iter().copied()).collect();
+        let count = repair.counts.iter().sum();
+        metric
+            .encode_family(labels)?
+            .encode_histogram::<NoLabelSet>(seconds(repair.sum_ns), count, &buckets, None)?;
+    }
+    Ok(())
+}
+
+/// The endpoint, on a thread of its own.
+pub(crate) struct Metrics {
+    /// Where it is.
+    pub(crate) address: SocketAddr,
+    stop: watch::Sender<bool>,
+    thread: JoinHandle<io::Result<()>>,
+}
+
+impl Metrics {
+    /// Takes the address.
+    pub(crate) fn listen(address: SocketAddr) -> Result<TcpListener, Failure> {
+        TcpListener::bind(address)
+            .map_err(|error| Failure::Failed(format!("metrics_listen = {address}: {error}")))
+    }
+
+    /// Starts to answer.
+    pub(crate) fn start(listener: TcpListener, sources: Arc<Sources>) -> Result<Self, Failure> {
+        let failed = |error: io::Error| Failure::Failed(format!("metrics: {error}"));
+        let address = listener.local_addr().map_err(failed)?;
+        listener.set_nonblocking(true).map_err(failed)?;
+        let (stop, stopped) = watch::channel(false);
+        let thread = thread::Builder::new()
+            .name("metrics".to_owned())
+            .spawn(move || serve(listener, sources, stopped))
+            .map_err(failed)?;
+        Ok(Self {
+            address,
+            stop,
+            thread,
+        })
+    }
+
+    /// Ends the thread; an answer that is half written isn't waited for.
+    pub(crate) fn stop(self) {
+        let _ = self.stop.send(true);
+        // The feed and its subscribers don't depend on it.
+        let _ = self.thread.join();
+    }
+}
+
+fn serve(
+    listener: TcpListener,
+    sources: Arc<Sources>,
+    mut stop: watch::Receiver<bool>,
+) -> io::Result<()> {
+    let mut registry = Registry::with_prefix("tickcast");
+    registry.register_collector(Box::new(sources));
+    let registry = Rc::new(registry);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    tokio::task::LocalSet::new().block_on(&runtime, async {
+        let listener = tokio::net::TcpListener::from_std(listener)?;
+        let open = Rc::new(());
+        loop {
+            tokio::select! {
+                accepted = listener.accept() => match accepted {
+                    Ok((stream, _)) if Rc::strong_count(&open) <= CONNECTIONS_MAX => {
+                        let (registry, held) = (Rc::clone(&registry), Rc::clone(&open));
+                        tokio::task::spawn_local(async move {
+                            connection(&registry, stream).await;
+                            drop(held);
+                        });
+                    }
+                    // One too many: closed without an answer.
+                    Ok(_) => {}
+                    Err(_) => tokio::time::sleep(ACCEPT_REST).await,
+                },
+                _ = stop.changed() => return Ok(()),
+            }
+        }
+    })
+}
+
+async fn connection(registry: &Rc<Registry>, stream: tokio::net::TcpStream) {
+    let service = service_fn(|request| {
+        let answer = answer(registry, &request);
+        async move { Ok::<_, Infallible>(answer) }
+    });
+    // A client that breaks HTTP gets hyper's answer; nothing to add.
+    let _ = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADERS)
+        .max_buf_size(16 * 1024)
+        .serve_connection(TokioIo::new(stream), service)
+        .await;
+}
+
+fn answer(registry: &Registry, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+    let refuse = |status| {
+        let mut answer = Response::new(Full::default());
+        *answer.status_mut() = status;
+        answer
+    };
+    if request.method() != Method::GET && request.method() != Method::HEAD {
+        return refuse(StatusCode::METHOD_NOT_ALLOWED);
+    }
+    if !names_this_machine(request.headers()) {
+        return refuse(StatusCode::FORBIDDEN);
+    }
+    if request.uri().path() != "/metrics" {
+        return refuse(StatusCode::NOT_FOUND);
+    }
+    let mut body = String::new();
+    if text::encode(&mut body, registry).is_err() {
+        return refuse(StatusCode::INTERNAL_SERVER_ERROR);
+    }
+    let mut answer = Response::new(Full::new(Bytes::from(body)));
+    answer.headers_mut().insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8"),
+    );
+    answer
+}
