@@ -71,6 +71,7 @@ fn channel(name: &str, protocol: Protocol, group: SocketAddrV4) -> Channel {
         group: SocketAddr::V4(group),
         interface: IpAddr::V4(Ipv4Addr::LOCALHOST),
         sources: Vec::new(),
+        source_specific: false,
     };
     let mut channel = Channel::new(name, protocol, vec![line]);
     // A laptop grants little, and a demo may lose.

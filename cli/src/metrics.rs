@@ -257,8 +257,10 @@ fn encode_repairs(
             .bounds_ns
             .iter()
             .map(|&bound| seconds(bound))
-            .chain([f64::MAX]);
-        let buckets: Vec<(f64, u64)> = bounds.zip(repair.counts.iter().copied()).collect();
+            .chain([f64::INFINITY]);
+        let buckets: Vec<(f64, u64)> = bounds
+            .zip(repair.counts.iter().copied().chain(std::iter::repeat(0)))
+            .collect();
         let count = repair.counts.iter().sum();
         metric
             .encode_family(labels)?
@@ -380,4 +382,93 @@ fn answer(registry: &Registry, request: &Request<Incoming>) -> Response<Full<Byt
         HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8"),
     );
     answer
+}
+
+#[cfg(test)]
+mod tests {
+    use tickcast_book::report::{LineReport, Reading};
+
+    use super::*;
+
+    fn report() -> Report {
+        let reading = |name, kind, line, value| Reading {
+            name,
+            help: "what it is",
+            kind,
+            line,
+            value,
+        };
+        let line = |name: &str, state| LineReport {
+            name: name.to_owned(),
+            state,
+            won: 0,
+            duplicate: 0,
+        };
+        Report {
+            state: "gap_fill",
+            stale: true,
+            next_sequence: 77,
+            lines: vec![line("A", "up"), line("B", "down")],
+            readings: vec![
+                reading("gaps_declared", ReadingKind::Counter, None, 3),
+                reading("held_messages", ReadingKind::Gauge, None, 4),
+                reading("kernel_drops", ReadingKind::Counter, Some(0), 5),
+                reading("kernel_drops", ReadingKind::Counter, Some(1), 6),
+                reading("kernel_drops", ReadingKind::Counter, Some(9), 7),
+            ],
+            repair: Histogram {
+                bounds_ns: &[1_000_000, 50_000_000],
+                counts: vec![1, 2, 4],
+                sum_ns: 2_500_000_000,
+            },
+            ..Report::default()
+        }
+    }
+
+    #[test]
+    fn channels_lines_and_repairs_are_series_of_their_own() {
+        let exported = |name: &str| Exported {
+            name: name.to_owned(),
+            report: Arc::new(report),
+        };
+        let mut registry = Registry::with_prefix("tickcast");
+        registry.register_collector(Box::new(Sources {
+            channels: vec![exported("one"), exported("two")],
+            hub: Arc::default(),
+            started: Instant::now(),
+        }));
+        let mut text = String::new();
+        text::encode(&mut text, &registry).unwrap();
+        for line in [
+            "# HELP tickcast_line_kernel_drops what it is.",
+            "# TYPE tickcast_line_kernel_drops counter",
+            "tickcast_line_kernel_drops_total{channel=\"one\",line=\"A\"} 5",
+            "tickcast_line_kernel_drops_total{channel=\"two\",line=\"B\"} 6",
+            "tickcast_line_state{channel=\"one\",line=\"B\",state=\"down\"} 1",
+            "tickcast_line_state{channel=\"one\",line=\"B\",state=\"up\"} 0",
+            "tickcast_channel_gaps_declared_total{channel=\"two\"} 3",
+            "# TYPE tickcast_channel_held_messages gauge",
+            "tickcast_channel_held_messages{channel=\"two\"} 4",
+            "tickcast_channel_stale{channel=\"one\"} 1",
+            "tickcast_channel_next_sequence{channel=\"one\"} 77",
+            "tickcast_channel_state{channel=\"one\",state=\"gap_fill\"} 1",
+            "tickcast_channel_state{channel=\"one\",state=\"synchronized\"} 0",
+            "# TYPE tickcast_channel_repair_seconds histogram",
+            "tickcast_channel_repair_seconds_sum{channel=\"one\"} 2.5",
+            "tickcast_channel_repair_seconds_count{channel=\"one\"} 7",
+            "tickcast_channel_repair_seconds_bucket{le=\"0.001\",channel=\"one\"} 1",
+            "tickcast_channel_repair_seconds_bucket{le=\"0.05\",channel=\"one\"} 3",
+            "tickcast_channel_repair_seconds_bucket{le=\"+Inf\",channel=\"one\"} 7",
+            "# HELP tickcast_hub_connected Subscribers that connected.",
+            "tickcast_hub_connected_total 0",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line}\n{text}");
+        }
+        // A line that the report doesn't have isn't guessed at, and each family comes once.
+        assert!(!text.contains("} 7\ntickcast_line"), "{text}");
+        assert_eq!(
+            text.matches("# TYPE tickcast_line_kernel_drops ").count(),
+            1
+        );
+    }
 }

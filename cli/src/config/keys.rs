@@ -208,7 +208,7 @@ keys! {
         "The market; left out, `XNAS` for ITCH and `IEXG` for IEX.";
     INTERFACE = Channel "interface", text(None, "the address of a local interface, or for IPv6 groups its index as `::INDEX`"), false,
         "Where the groups are joined; required unless each line has its own.";
-    SHARDS = Channel "shards", number(Some(1), 1, 64), false,
+    SHARDS = Channel "shards", number(Some(1), 1, 32), false,
         "Threads that keep the books, an instrument belonging to one; with 1 the receiver does it itself.";
     CORES = Channel "cores", list("the receiver's core, then, if `shards` is above 1, one for each shard"), false,
         "What the threads are pinned to; empty, they aren't.";
@@ -240,32 +240,40 @@ keys! {
     LINE_INTERFACE = Line "interface", text(None, "the address of a local interface, of the group's family"), false,
         "Where this line is joined, if not on the channel's interface.";
     SOURCES = Line "sources", list("up to 16 addresses of the group's family"), false,
-        "The only senders that are listened to (source-specific join); empty, any.";
+        "The only senders that are listened to; empty, any.";
+    SOURCE_SPECIFIC = Line "source_specific", Kind::Flag { default: false }, false,
+        "Ask the network for these sources only (IGMPv3, MLDv2), instead of dropping what others send.";
 
     REQUEST_SERVERS = Recovery "request_servers", list("up to 8 addresses with ports"), true,
         "Where missing messages are asked for, in this order.";
-    SNAPSHOT_SERVERS = Recovery "snapshot_servers", list("up to 8 addresses with ports, of a protocol that has snapshots (ITCH: GLIMPSE)"), true,
-        "Where a snapshot of all books is loaded if requests don't help, in this order.";
+    SNAPSHOT_SERVERS = Recovery "snapshot_servers", list("up to 8 addresses with ports"), true,
+        "Where all books are loaded if requests don't help, in turn: GLIMPSE for ITCH, TCP gap fill for IEX.";
+    SNAPSHOT_CORE = Recovery "snapshot_core", number(None, 0, 65_535), true,
+        "What the thread that loads snapshots is pinned to; left out, it isn't.";
+    SNAPSHOT_SAME_SESSION = Recovery "snapshot_same_session", Kind::Flag { default: true }, true,
+        "GLIMPSE: refuse a snapshot of a server that doesn't name the session of the feed.";
+    CHANNEL_ID = Recovery "channel_id", number(Some(1), 0, 4_294_967_295), true,
+        "IEX: the channel id of the feed, for TCP gap fill.";
     USERNAME = Recovery "username", text(Some(""), "up to 6 letters or digits"), true,
-        "The login of the snapshot servers.";
+        "GLIMPSE: the login.";
     PASSWORD_FILE = Recovery "password_file", text(None, "a file of mode 0600 with up to 10 letters or digits"), true,
-        "The password's file, relative to this one; left out, the password is empty.";
+        "GLIMPSE: the password's file, relative to this one; left out, the password is empty.";
     REORDER_WAIT = Recovery "reorder_wait", duration(Some(Nanos::ms(1)), Nanos(0), Nanos::ms(1_000)), true,
         "How long messages may be missing before that is a gap: the other line may bring them.";
-    HELD_MESSAGES_MAX = Recovery "held_messages_max", number(Some(65_536), 1, 1 << 24), true,
+    HELD_MESSAGES_MAX = Recovery "held_messages_max", number(Some(65_536), 1, 1 << 20), true,
         "Messages behind missing ones that make it a gap at once.";
-    HELD_BYTES_MAX = Recovery "held_bytes_max", size(Bytes::mib(8), Bytes::kib(64), Bytes::mib(1024)), true,
+    HELD_BYTES_MAX = Recovery "held_bytes_max", size(Bytes::mib(8), Bytes::kib(64), Bytes::mib(64)), true,
         "Bytes behind missing messages that make it a gap at once.";
     REQUEST_TIMEOUT = Recovery "request_timeout", duration(Some(Nanos::ms(50)), Nanos::ms(1), Nanos::ms(10_000)), true,
         "How long an answer may take; doubled with each attempt, up to sixteen times.";
     REQUEST_ATTEMPTS_MAX = Recovery "request_attempts_max", number(Some(5), 1, 100), true,
-        "Requests of one range before a snapshot has to help.";
+        "Requests to one server before the next is asked; after the last, a snapshot has to help.";
     REQUESTS_PER_SECOND_MAX = Recovery "requests_per_second_max", number(Some(100), 1, 10_000), true,
-        "Requests of the channel in a second; venues have quotas.";
+        "Unanswered requests in a second; venues have quotas.";
     GAP_AGE_MAX = Recovery "gap_age_max", duration(Some(Nanos::ms(2_000)), Nanos::ms(10), Nanos::ms(60_000)), true,
-        "A gap older than this is left to a snapshot.";
+        "How long nothing of a gap may come before a snapshot is loaded.";
     SNAPSHOT_ATTEMPTS_MAX = Recovery "snapshot_attempts_max", number(Some(3), 1, 100), true,
-        "Snapshots tried before the books stay stale until the next session.";
+        "Snapshots tried one after the other before a longer pause.";
     LINE_SILENT = Recovery "line_silent", duration(Some(Nanos::ms(1_500)), Nanos::ms(10), Nanos::ms(600_000)), true,
         "A line of which nothing came for so long is silent; venues send heartbeats each second.";
     LINE_DOWN = Recovery "line_down", duration(Some(Nanos::ms(3_000)), Nanos::ms(10), Nanos::ms(600_000)), true,

@@ -112,6 +112,8 @@ pub(crate) struct Line {
     pub(crate) interface: IpAddr,
     /// The only senders; empty = any.
     pub(crate) sources: Vec<IpAddr>,
+    /// Whether the network is asked for these only.
+    pub(crate) source_specific: bool,
 }
 
 /// How a channel recovers.  All of it can change while the program runs.
@@ -121,7 +123,14 @@ pub(crate) struct Recovery {
     pub(crate) request_servers: Vec<SocketAddr>,
     /// Where snapshots are loaded.
     pub(crate) snapshot_servers: Vec<SocketAddr>,
-    /// The snapshot servers' login.
+    /// The core of the thread that loads snapshots.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) snapshot_core: Option<usize>,
+    /// Whether a snapshot has to be of the feed's session by name.
+    pub(crate) snapshot_same_session: bool,
+    /// IEX's.
+    pub(crate) channel_id: u32,
+    /// GLIMPSE's login.
     pub(crate) username: String,
     /// Where the password was read.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -414,7 +423,7 @@ impl Channel {
             Place::Recovery,
             format!("{} recovery", section.name()),
         ) {
-            channel.recovery = Recovery::section(&recovery, protocol, machine.map(|_| folder));
+            channel.recovery = Recovery::section(&recovery, machine.map(|_| folder));
         }
         channel.name = name?;
         channel.lines = lines?;
@@ -561,11 +570,16 @@ fn lines(section: &Section<'_>, taken: &mut Taken) -> Option<Vec<Line>> {
                     format!("not of the family of its interface, which is {interface}"),
                 );
             }
+            let source_specific = line.flag(&keys::SOURCE_SPECIFIC);
+            if source_specific && sources.is_empty() {
+                line.refuse(&keys::SOURCE_SPECIFIC, "it needs sources");
+            }
             Some(Line {
                 name,
                 group,
                 interface,
                 sources,
+                source_specific,
             })
         })
         .collect();
@@ -613,6 +627,9 @@ impl Recovery {
         Self {
             request_servers: section.socket_addresses(&keys::REQUEST_SERVERS, SERVERS_MAX),
             snapshot_servers: section.socket_addresses(&keys::SNAPSHOT_SERVERS, SERVERS_MAX),
+            snapshot_core: narrow(section.number(&keys::SNAPSHOT_CORE)),
+            snapshot_same_session: section.flag(&keys::SNAPSHOT_SAME_SESSION),
+            channel_id: narrow(section.number(&keys::CHANNEL_ID)).unwrap_or(1),
             username: section.parsed(&keys::USERNAME).unwrap_or_default(),
             password_file: section.parsed(&keys::PASSWORD_FILE),
             password: Secret::default(),
@@ -629,13 +646,8 @@ impl Recovery {
         }
     }
 
-    fn section(section: &Section<'_>, protocol: Option<Protocol>, secrets: Option<&Path>) -> Self {
+    fn section(section: &Section<'_>, secrets: Option<&Path>) -> Self {
         let mut recovery = Self::settings(section);
-        if protocol.is_some_and(|protocol| protocol != Protocol::MoldUdp64Itch50)
-            && !recovery.snapshot_servers.is_empty()
-        {
-            section.refuse(&keys::SNAPSHOT_SERVERS, "this protocol has no snapshots");
-        }
         if !is_login(&recovery.username, USERNAME_CHARACTERS_MAX) {
             section.refuse_kind(&keys::USERNAME);
         }

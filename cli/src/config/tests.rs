@@ -148,7 +148,7 @@ fn what_is_wrong_is_named_with_its_line_section_key_value_and_rule() {
         (
             "shards = 2",
             "shards = 0",
-            "8: totalview: shards = 0: has to be a whole number from 1 to 64",
+            "8: totalview: shards = 0: has to be a whole number from 1 to 32",
         ),
         (
             "shards = 2",

@@ -96,14 +96,15 @@ fn recovery(channel: &Channel, told: &mut Vec<String>) {
             "no request server and no snapshot server: a gap leaves the books stale until the next session"
                 .to_owned(),
         ),
-        (true, false) if channel.protocol == Protocol::MoldUdp64Itch50 => told.push(
+        (true, false) => told.push(
             "no snapshot server: a gap that requests don't fill, or a start in the middle of the day, leaves the books stale"
                 .to_owned(),
         ),
         (false, true) => told.push("no request server: every gap costs a snapshot".to_owned()),
-        _ => {}
+        (true, true) => {}
     }
-    if snapshots && recovery.password_file.is_none() {
+    let is_glimpse = channel.protocol == Protocol::MoldUdp64Itch50;
+    if snapshots && is_glimpse && recovery.password_file.is_none() {
         told.push("no password_file: the snapshot servers get an empty password".to_owned());
     }
 }
