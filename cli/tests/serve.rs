@@ -438,7 +438,10 @@ fn a_reload_applies_what_can_change_and_says_what_cannot() {
                 &format!("metrics_listen = \"{other}\""),
             )
             .replace("receive_buffer_min = \"1B\"", "receive_buffer_min = \"2B\"")
-            .replace("reorder_wait = \"1ms\"", "reorder_wait = \"2ms\""),
+            .replace(
+                "reorder_wait = \"1ms\"",
+                "reorder_wait = \"1ms\"\nrequest_timeout = \"60ms\"",
+            ),
     );
     daemon.signal("HUP");
     let said = daemon.wait_for("was read again");

@@ -258,11 +258,11 @@ keys! {
         "GLIMPSE: the login.";
     PASSWORD_FILE = Recovery "password_file", text(None, "a file of mode 0600 with up to 10 letters or digits"), true,
         "GLIMPSE: the password's file, relative to this one; left out, the password is empty.";
-    REORDER_WAIT = Recovery "reorder_wait", duration(Some(Nanos::ms(1)), Nanos(0), Nanos::ms(1_000)), true,
+    REORDER_WAIT = Recovery "reorder_wait", duration(Some(Nanos::ms(1)), Nanos(0), Nanos::ms(1_000)), false,
         "How long messages may be missing before that is a gap: the other line may bring them.";
-    HELD_MESSAGES_MAX = Recovery "held_messages_max", number(Some(65_536), 1, 1 << 20), true,
+    HELD_MESSAGES_MAX = Recovery "held_messages_max", number(Some(65_536), 1, 1 << 20), false,
         "Messages behind missing ones that make it a gap at once.";
-    HELD_BYTES_MAX = Recovery "held_bytes_max", size(Bytes::mib(8), Bytes::kib(64), Bytes::mib(64)), true,
+    HELD_BYTES_MAX = Recovery "held_bytes_max", size(Bytes::mib(8), Bytes::kib(64), Bytes::mib(64)), false,
         "Bytes behind missing messages that make it a gap at once.";
     REQUEST_TIMEOUT = Recovery "request_timeout", duration(Some(Nanos::ms(50)), Nanos::ms(1), Nanos::ms(10_000)), true,
         "How long an answer may take; doubled with each attempt, up to sixteen times.";
@@ -274,8 +274,8 @@ keys! {
         "How long nothing of a gap may come before a snapshot is loaded.";
     SNAPSHOT_ATTEMPTS_MAX = Recovery "snapshot_attempts_max", number(Some(3), 1, 100), true,
         "Snapshots tried one after the other before a longer pause.";
-    LINE_SILENT = Recovery "line_silent", duration(Some(Nanos::ms(1_500)), Nanos::ms(10), Nanos::ms(600_000)), true,
+    LINE_SILENT = Recovery "line_silent", duration(Some(Nanos::ms(1_500)), Nanos::ms(10), Nanos::ms(600_000)), false,
         "A line of which nothing came for so long is silent; venues send heartbeats each second.";
-    LINE_DOWN = Recovery "line_down", duration(Some(Nanos::ms(3_000)), Nanos::ms(10), Nanos::ms(600_000)), true,
+    LINE_DOWN = Recovery "line_down", duration(Some(Nanos::ms(3_000)), Nanos::ms(10), Nanos::ms(600_000)), false,
         "A line of which nothing came for so long is down.";
 }

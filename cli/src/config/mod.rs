@@ -116,7 +116,7 @@ pub(crate) struct Line {
     pub(crate) source_specific: bool,
 }
 
-/// How a channel recovers.  All of it can change while the program runs.
+/// How a channel recovers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct Recovery {
     /// Where missing messages are asked for.
@@ -306,13 +306,13 @@ impl Config {
         for channel in &mut self.channels {
             match others.remove(&channel.name) {
                 Some(other) => {
-                    channel.recovery.clone_from(&other.recovery);
                     restart.extend(
                         channel
                             .differences(&other)
                             .into_iter()
                             .map(|key| format!("{}: {key}", channel.name)),
                     );
+                    channel.recovery.reload(other.recovery);
                 }
                 None => restart.push(format!("{}: the channel is gone", channel.name)),
             }
@@ -502,6 +502,26 @@ impl Channel {
             ),
             (&keys::MEMLOCK, self.memlock != other.memlock),
             (&keys::LINE, self.lines != other.lines),
+            (
+                &keys::REORDER_WAIT,
+                self.recovery.reorder_wait != other.recovery.reorder_wait,
+            ),
+            (
+                &keys::HELD_MESSAGES_MAX,
+                self.recovery.held_messages_max != other.recovery.held_messages_max,
+            ),
+            (
+                &keys::HELD_BYTES_MAX,
+                self.recovery.held_bytes_max != other.recovery.held_bytes_max,
+            ),
+            (
+                &keys::LINE_SILENT,
+                self.recovery.line_silent != other.recovery.line_silent,
+            ),
+            (
+                &keys::LINE_DOWN,
+                self.recovery.line_down != other.recovery.line_down,
+            ),
         ];
         changed
             .into_iter()
@@ -644,6 +664,19 @@ impl Recovery {
             line_silent: duration(&keys::LINE_SILENT),
             line_down: duration(&keys::LINE_DOWN),
         }
+    }
+
+    /// Takes over what can change while the program runs.
+    fn reload(&mut self, new: Self) {
+        *self = Self {
+            // The arbiter's.
+            reorder_wait: self.reorder_wait,
+            held_messages_max: self.held_messages_max,
+            held_bytes_max: self.held_bytes_max,
+            line_silent: self.line_silent,
+            line_down: self.line_down,
+            ..new
+        };
     }
 
     fn section(section: &Section<'_>, secrets: Option<&Path>) -> Self {

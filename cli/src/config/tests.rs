@@ -412,7 +412,10 @@ fn what_is_probably_not_meant_is_a_warning() {
 fn a_reload_takes_recovery_and_metrics_over_and_names_the_rest() {
     let mut config = parse(GOOD).unwrap();
     let changed = GOOD
-        .replace("reorder_wait = \"500us\"", "reorder_wait = \"2ms\"")
+        .replace(
+            "reorder_wait = \"500us\"",
+            "reorder_wait = \"2ms\"\nrequest_timeout = \"60ms\"",
+        )
         .replace("10.0.0.2:18001", "10.0.0.3:18001")
         .replace("127.0.0.1:9001", "127.0.0.1:9002")
         .replace("127.0.0.1:9000", "127.0.0.1:9003")
@@ -425,11 +428,13 @@ fn a_reload_takes_recovery_and_metrics_over_and_names_the_rest() {
             "listen",
             "totalview: wait",
             "totalview: spin",
-            "totalview: line"
+            "totalview: line",
+            "totalview: reorder_wait"
         ]
     );
     let recovery = &config.channels[0].recovery;
-    assert_eq!(recovery.reorder_wait, Nanos::ms(2));
+    assert_eq!(recovery.reorder_wait, Nanos::us(500));
+    assert_eq!(recovery.request_timeout, Nanos::ms(60));
     assert_eq!(recovery.request_servers[1].to_string(), "10.0.0.3:18001");
     assert_eq!(config.metrics_listen.unwrap().port(), 9002);
     assert_eq!(
