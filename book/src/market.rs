@@ -316,6 +316,36 @@ impl Market {
         true
     }
 
+    /// Exchanges all books, definitions and statuses with those of a market that was loaded from a snapshot, and
+    /// tells it by a `Resync`.  `sequence` is the last message that the snapshot contains.
+    ///
+    /// What was counted stays, and so does the word whether a gap is open; what was wrong with single books is
+    /// over.
+    pub fn replace_books<U: UpdateSink>(&mut self, other: &mut Self, sequence: u64, out: &mut U) {
+        core::mem::swap(&mut self.kind, &mut other.kind);
+        core::mem::swap(&mut self.orders, &mut other.orders);
+        core::mem::swap(&mut self.levels, &mut other.levels);
+        core::mem::swap(&mut self.instruments, &mut other.instruments);
+        if self.instruments.len() < other.instruments.len() {
+            self.instruments
+                .resize(other.instruments.len(), Instrument::default());
+        }
+        for (new, old) in self.instruments.iter_mut().zip(&other.instruments) {
+            new.definition = new.definition.or(old.definition);
+            new.status = new.status.or(old.status);
+            new.book_sequence = old.book_sequence + 1;
+        }
+        let count = |is: fn(&Instrument) -> bool| {
+            self.instruments.iter().filter(|one| is(one)).count() as u64
+        };
+        self.counters.faulty_now = count(|one| one.first_fault.is_some());
+        self.counters.crossed_now = count(|one| one.crossed_at.is_some());
+        self.last.sequence = sequence;
+        self.last.ts_event = self.last.ts_event.max(other.last.ts_event);
+        let header = self.last;
+        self.tell_channel(&header, UpdateKind::Resync, out);
+    }
+
     /// A gap was declared: no book of the channel can be trusted until [`set_live`](Self::set_live).
     ///
     /// Of the header only sequence and times count.

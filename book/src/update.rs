@@ -94,6 +94,9 @@ pub enum UpdateKind {
     SnapshotBegin,
     /// The snapshot is complete; the next update continues from it.
     SnapshotEnd,
+    /// Of number 0: all books of the channel were replaced by those of a snapshot; whoever keeps copies asks for
+    /// them anew.
+    Resync,
     /// From here on the book may be wrong.  Number 0: all books of the channel (a gap).  Also the answer to
     /// each message that was refused.
     Stale,

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use tickcast_codecs::SessionId;
 use tickcast_codecs::protocol::Protocol;
 use tickcast_fanout::edge::Feed;
+use tickcast_feed::Source;
 use tickcast_feed::receiver::wall_clock;
 use tickcast_feed::socket::MulticastSocket;
 use tickcast_replay::exchange::edge::{
@@ -214,10 +215,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
                     in_process(&mut machine, &stopped, &mut |payload| {
                         if let Some(payload) = payload {
                             // A malformed packet is in the counters.
-                            let _ = shard.handle_packet(payload, wall_clock());
+                            let now = wall_clock();
+                            let _ = shard.handle_packet(now, Source::Line(0), payload, now);
                         }
+                        shard.handle_timeout(wall_clock());
                         shard.handle_requests();
-                        shard.copy_status(&status);
+                        status.store(|report| shard.report(report));
                     });
                     Ok(())
                 })?);

@@ -203,6 +203,7 @@ fn play<U: UpdateSink>(
             }
         }
     }
+    player.handle_end();
     Played {
         took: started.elapsed(),
         result,
@@ -447,7 +448,7 @@ fn serve(arguments: &Arguments) -> Result<(), Failure> {
     let mut look = |player: &mut Player<Publisher>| {
         for (shard, status) in player.shards_mut().zip(&statuses) {
             shard.handle_requests();
-            shard.copy_status(status);
+            status.store(|report| shard.report(report));
         }
         if signals.came() || serving.is_finished() {
             Turn::Stop

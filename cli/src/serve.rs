@@ -16,11 +16,11 @@ use tickcast_book::link::{self, Publisher, WhenFull};
 use tickcast_book::report::{Reading, ReadingKind, Report};
 use tickcast_codecs::protocol::Protocol;
 use tickcast_fanout::edge::Feed;
-use tickcast_feed::Shard;
 use tickcast_feed::counters::ChannelStatus;
 use tickcast_feed::limits::RING_SLOTS;
 use tickcast_feed::receiver::{self, Wait};
 use tickcast_feed::socket::MulticastSocket;
+use tickcast_feed::{Shard, ShardConfig};
 
 use crate::Failure;
 use crate::config::{self, Channel, Config, Machine};
@@ -170,7 +170,8 @@ pub(crate) fn shard(
     let status = Arc::new(ChannelStatus::default());
     let info = serving::channel_info(name.to_owned(), venue, protocol);
     let feed = serving::feed(info, subscription, Arc::clone(&status));
-    let shard = Shard::new(protocol, number, venue, publisher, ());
+    let config = ShardConfig::new(protocol, number, venue);
+    let shard = Shard::new(&config, publisher, (), 0);
     (shard, status, feed)
 }
 

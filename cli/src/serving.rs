@@ -45,7 +45,13 @@ pub(crate) fn feed(
     Feed {
         info,
         subscription,
-        counters: Arc::new(move || status.load()),
+        counters: Arc::new(move || {
+            let readings = status.load().readings;
+            readings
+                .iter()
+                .map(|reading| (reading.name, reading.value))
+                .collect()
+        }),
     }
 }
 

@@ -106,12 +106,20 @@ impl Protocol {
     }
 
     fn from_iextp(protocol_id: u16) -> Option<Self> {
-        match protocol_id {
-            tops::v15::PROTOCOL_ID => Some(Self::IexTpTops15),
-            tops::PROTOCOL_ID => Some(Self::IexTpTops16),
-            deep::PROTOCOL_ID => Some(Self::IexTpDeep10),
-            deepplus::PROTOCOL_ID => Some(Self::IexTpDeepPlus10),
-            _ => None,
+        Self::ALL
+            .into_iter()
+            .find(|protocol| protocol.iextp_id() == Some(protocol_id))
+    }
+
+    /// IEX-TP's id of what it carries; `None` for other transports.
+    #[must_use]
+    pub const fn iextp_id(self) -> Option<u16> {
+        match self {
+            Self::MoldUdp64Itch50 | Self::BinaryFileItch50 => None,
+            Self::IexTpTops15 => Some(tops::v15::PROTOCOL_ID),
+            Self::IexTpTops16 => Some(tops::PROTOCOL_ID),
+            Self::IexTpDeep10 => Some(deep::PROTOCOL_ID),
+            Self::IexTpDeepPlus10 => Some(deepplus::PROTOCOL_ID),
         }
     }
 
@@ -346,6 +354,23 @@ impl Normalizer {
             Protocol::IexTpTops16 => Self::Tops16(tops::Normalizer::new(channel)),
             Protocol::IexTpDeep10 => Self::Deep(deep::Normalizer::new(channel)),
             Protocol::IexTpDeepPlus10 => Self::DeepPlus(deepplus::Normalizer::new(channel)),
+        }
+    }
+
+    /// Midnight of the venue's day in nanoseconds since the Unix epoch, where its times count from that and it
+    /// is known.
+    #[must_use]
+    pub const fn midnight(&self) -> Option<u64> {
+        match self {
+            Self::Itch50(normalizer) => normalizer.midnight(),
+            _ => None,
+        }
+    }
+
+    /// Learns the venue's day from a message that is current, before old ones are mapped.
+    pub fn learn_midnight(&mut self, message: &[u8], ts_recv: u64) {
+        if let Self::Itch50(normalizer) = self {
+            normalizer.learn_midnight(message, ts_recv);
         }
     }
 

@@ -180,6 +180,12 @@ impl SessionId {
         let mut digits = itoa::Buffer::new();
         Self::from_padded(digits.format(number).as_bytes())
     }
+
+    /// The number, if this is one of IEX-TP.
+    #[must_use]
+    pub fn to_number(&self) -> Option<u32> {
+        self.as_str()?.parse().ok()
+    }
 }
 
 #[cfg(test)]

@@ -1,53 +1,130 @@
 //! One channel: packets in, events out, in order, each message once.
 //!
-//! A machine without I/O.  [`Channel::handle_packet`] checks a payload whole, judges its place in the
-//! session and says what the caller has to do before its messages (forget the books, call them stale);
-//! [`Channel::deliver`] then gives the new messages to the normalizer.
+//! A machine without I/O: the arbiter picks the messages, the normalizer maps them to events, and the sink is
+//! told in order what starts, is missing, or can't be trusted.
 
 use tickcast_codecs::event::{Normalizer as _, Origin, Sink};
 use tickcast_codecs::protocol::{Normalizer, Packet, Protocol};
-use tickcast_codecs::{DecodeError, SessionId};
+use tickcast_codecs::{DecodeError, SessionId, iextp, moldudp64};
 
+use crate::arbiter::{Arbiter, ArbiterConfig, Output, Source};
 use crate::counters::ChannelCounters;
-use crate::session::{Place, Session, Verdict};
+use crate::recovery::{RecoveryConfig, Request};
+use crate::session::{Missing, Start};
+use crate::snapshot::LoadRequest;
 
-/// A packet that was checked and judged.
-#[derive(Debug, Clone, Copy)]
-pub struct Accepted<'a> {
-    packet: Packet<'a>,
-    /// What to do.
-    pub verdict: Verdict,
+/// Takes the events of a channel, and what happens between them.
+pub trait ChannelSink: Sink {
+    /// A session starts: the books of the one before are forgotten.
+    fn start(&mut self, start: Start);
+    /// These numbers will not come.
+    fn skip(&mut self, missing: Missing);
+    /// Whether the books can be trusted from here on.
+    fn trust(&mut self, live: bool);
 }
 
-impl Accepted<'_> {
-    /// Whether the venue says that the session is over.
-    #[must_use]
-    pub fn is_end_of_session(&self) -> bool {
-        self.packet.is_end_of_session()
-    }
+/// What was decoded.
+#[derive(Debug, Clone, Copy)]
+struct Decoded {
+    messages: u64,
+    unknown_types: u64,
+    refused_messages: u64,
+    by_type: [u64; 256],
 }
 
 /// One channel.
 #[derive(Debug)]
 pub struct Channel {
     protocol: Protocol,
-    session: Session,
+    arbiter: Arbiter,
     normalizer: Normalizer,
-    /// Sequence of messages that come without a transport (BinaryFILE).
+    decoded: Decoded,
+    /// IEX-TP's number of the exchange's channel, for requests.
+    iextp_channel: u32,
+    /// Sequence of messages that come without a transport (BinaryFILE), and their sessions.
     file_sequence: u64,
-    counters: ChannelCounters,
+    file_sessions: u64,
+    file_rejected: u64,
+}
+
+/// Messages into the normalizer, its events and the arbiter's states into a sink.
+pub(crate) struct Deliver<'a, 'b, S> {
+    normalizer: &'a mut Normalizer,
+    decoded: &'a mut Decoded,
+    sink: &'a mut S,
+    /// A message that is current, and when it came: what the day is learnt from.
+    current: Option<(&'b [u8], u64)>,
+}
+
+impl<S: ChannelSink> Output for Deliver<'_, '_, S> {
+    #[cold]
+    fn start(&mut self, start: Start) {
+        self.normalizer.start_session();
+        if let Some((message, ts_recv)) = self.current {
+            self.normalizer.learn_midnight(message, ts_recv);
+        }
+        self.sink.start(start);
+    }
+
+    #[inline]
+    fn message(&mut self, message: &[u8], origin: Origin) {
+        self.decoded
+            .message(self.normalizer, message, origin, self.sink);
+    }
+
+    fn skip(&mut self, missing: Missing) {
+        self.sink.skip(missing);
+    }
+
+    fn trust(&mut self, live: bool) {
+        self.sink.trust(live);
+    }
+}
+
+impl Decoded {
+    #[inline]
+    fn message<S: Sink>(
+        &mut self,
+        normalizer: &mut Normalizer,
+        message: &[u8],
+        origin: Origin,
+        sink: &mut S,
+    ) {
+        if let Some(&message_type) = message.first() {
+            self.by_type[usize::from(message_type)] += 1;
+        }
+        match normalizer.message(message, origin, sink) {
+            Ok(()) => self.messages += 1,
+            Err(DecodeError::UnknownType { .. }) => self.unknown_types += 1,
+            Err(_) => self.refused_messages += 1,
+        }
+    }
 }
 
 impl Channel {
     /// A channel of a protocol; `number` is the upper half of its instrument ids.
     #[must_use]
-    pub fn new(protocol: Protocol, number: u16) -> Self {
+    pub fn new(
+        protocol: Protocol,
+        number: u16,
+        arbiter: ArbiterConfig,
+        recovery: RecoveryConfig,
+        now: u64,
+    ) -> Self {
         Self {
             protocol,
-            session: Session::new(),
+            arbiter: Arbiter::new(arbiter, recovery, now),
             normalizer: Normalizer::new(protocol, number),
+            decoded: Decoded {
+                messages: 0,
+                unknown_types: 0,
+                refused_messages: 0,
+                by_type: [0; 256],
+            },
+            iextp_channel: 0,
             file_sequence: 0,
-            counters: ChannelCounters::default(),
+            file_sessions: 0,
+            file_rejected: 0,
         }
     }
 
@@ -60,68 +137,163 @@ impl Channel {
     /// The session that is being received.
     #[must_use]
     pub fn session(&self) -> SessionId {
-        self.session.current().unwrap_or_default()
+        self.arbiter.session().unwrap_or_default()
     }
 
-    /// What was counted.
+    /// The arbiter.
     #[must_use]
-    pub fn counters(&self) -> &ChannelCounters {
-        &self.counters
+    pub fn arbiter(&self) -> &Arbiter {
+        &self.arbiter
     }
 
-    /// Checks and judges one UDP payload.
+    /// Takes other timers and servers from now on.
+    pub fn reconfigure(&mut self, recovery: RecoveryConfig) {
+        self.arbiter.reconfigure(recovery);
+    }
+
+    /// What was counted, all lines together.
+    #[must_use]
+    pub fn counters(&self) -> ChannelCounters {
+        let total = self.arbiter.counters();
+        let mut counters = ChannelCounters {
+            packets: self.file_sequence,
+            rejected: self.file_rejected,
+            messages: self.decoded.messages,
+            unknown_types: self.decoded.unknown_types,
+            refused_messages: self.decoded.refused_messages,
+            gaps: total.gaps_declared,
+            missing: total.messages_missing,
+            sessions: total.sessions + self.file_sessions,
+            restarts: total.restarts,
+            by_type: self.decoded.by_type,
+            ..ChannelCounters::default()
+        };
+        for line in self.arbiter.lines() {
+            let line = line.counters();
+            counters.packets += line.packets;
+            counters.rejected += line.rejected();
+            counters.heartbeats += line.heartbeats;
+            counters.duplicates += line.messages_duplicate + line.messages_late;
+            counters.old_session += line.messages_old_session;
+        }
+        counters
+    }
+
+    /// Takes one UDP payload that reached us at `ts_recv` (ns since the Unix epoch).
     ///
     /// # Errors
     ///
-    /// [`DecodeError`] if the payload is malformed: nothing of it will be delivered.
-    pub fn handle_packet<'a>(&mut self, payload: &'a [u8]) -> Result<Accepted<'a>, DecodeError> {
-        self.counters.packets += 1;
+    /// [`DecodeError`] if the payload is malformed: counted, nothing of it is delivered.
+    #[inline]
+    pub fn handle_packet<S: ChannelSink>(
+        &mut self,
+        now: u64,
+        source: Source,
+        payload: &[u8],
+        ts_recv: u64,
+        sink: &mut S,
+    ) -> Result<(), DecodeError> {
         let packet = match Packet::parse(self.protocol, payload) {
             Ok(packet) => packet,
             Err(error) => {
-                self.counters.rejected += 1;
+                self.arbiter
+                    .handle_rejected(now, source, payload.len(), &error);
                 return Err(error);
             }
         };
-        let verdict = self.session.handle_packet(&Place {
-            session: packet.session(),
-            sequence: packet.sequence(),
-            count: u64::from(packet.count()),
-            sent: packet.sent(),
-        });
-        let counters = &mut self.counters;
-        if packet.count() == 0 {
-            counters.heartbeats += 1;
+        if let Packet::IexTp(segment) = &packet {
+            self.iextp_channel = segment.channel();
         }
-        if let Some(start) = verdict.start {
-            counters.sessions += 1;
-            if start == crate::session::Start::Restart {
-                counters.restarts += 1;
-            }
-            self.normalizer.start_session();
+        let midnight = self.normalizer.midnight();
+        let other_session = self.arbiter.session() != Some(packet.session());
+        let current = match source {
+            Source::Line(_) if midnight.is_none() || other_session => packet.messages().next(),
+            _ => None,
+        };
+        if let (Some(message), None) = (current, midnight) {
+            self.normalizer.learn_midnight(message, ts_recv);
         }
-        if let Some(missing) = verdict.missing {
-            counters.gaps += 1;
-            counters.missing = counters.missing.saturating_add(missing.count());
-        }
-        if verdict.old_session {
-            counters.old_session += verdict.skip;
-        } else {
-            counters.duplicates += verdict.skip;
-        }
-        Ok(Accepted { packet, verdict })
+        let mut out = Deliver {
+            normalizer: &mut self.normalizer,
+            decoded: &mut self.decoded,
+            sink,
+            current: current.map(|message| (message, ts_recv)),
+        };
+        self.arbiter
+            .handle_packet(now, source, &packet, payload.len(), ts_recv, &mut out);
+        Ok(())
     }
 
-    /// Gives the new messages of an accepted packet to `sink`.
+    /// The kernel dropped datagrams of a line.
+    pub fn handle_kernel_drops(&mut self, line: u8, lost: u64) {
+        self.arbiter.handle_kernel_drops(line, lost);
+    }
+
+    /// Time passes.
     #[inline]
-    pub fn deliver<S: Sink>(&mut self, accepted: &Accepted<'_>, ts_recv: u64, sink: &mut S) {
-        let first = accepted.packet.sequence();
-        for (message, sequence) in accepted.packet.messages().zip(first..) {
-            if sequence - first < accepted.verdict.skip {
-                continue;
+    pub fn handle_timeout<S: ChannelSink>(&mut self, now: u64, sink: &mut S) {
+        self.attend(sink, |arbiter, out| arbiter.handle_timeout(now, out));
+    }
+
+    /// When [`Channel::handle_timeout`] has something to do.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<u64> {
+        self.arbiter.poll_timeout()
+    }
+
+    /// Writes the next request that is due into `packet`, in place of what it held, and gives its server.
+    pub fn poll_request(&mut self, now: u64, packet: &mut Vec<u8>) -> Option<u8> {
+        let request = self.arbiter.poll_request(now)?;
+        packet.clear();
+        self.encode(&request, packet).then_some(request.server)
+    }
+
+    fn encode(&self, request: &Request, packet: &mut Vec<u8>) -> bool {
+        let message_protocol_id = match self.protocol.iextp_id() {
+            None => {
+                let session = self.session();
+                let request = moldudp64::Request::new(session, request.first, request.count);
+                packet.extend_from_slice(&request.encode());
+                return true;
             }
-            self.message(message, Origin { sequence, ts_recv }, sink);
-        }
+            Some(id) => id,
+        };
+        let stream = iextp::Stream {
+            message_protocol_id,
+            channel_id: self.iextp_channel,
+            session_id: self.session().to_number().unwrap_or(0),
+        };
+        let last = request.first + u64::from(request.count) - 1;
+        iextp::GapFillRequest::encode(packet, stream, &[(request.first, last)]).is_ok()
+    }
+
+    /// A snapshot that is wanted.
+    pub fn poll_load(&mut self) -> Option<LoadRequest> {
+        let request = self.arbiter.poll_load()?;
+        Some(LoadRequest {
+            midnight: self.normalizer.midnight(),
+            ..request
+        })
+    }
+
+    /// The arbiter, where a snapshot is checked and its failure told.
+    pub(crate) fn attend<S: ChannelSink>(
+        &mut self,
+        sink: &mut S,
+        tell: impl FnOnce(&mut Arbiter, &mut Deliver<'_, '_, S>),
+    ) {
+        let mut out = Deliver {
+            normalizer: &mut self.normalizer,
+            decoded: &mut self.decoded,
+            sink,
+            current: None,
+        };
+        tell(&mut self.arbiter, &mut out);
+    }
+
+    /// The mapping as a snapshot's messages left it takes the place of ours.
+    pub(crate) fn swap_normalizer(&mut self, normalizer: &mut Normalizer) {
+        core::mem::swap(&mut self.normalizer, normalizer);
     }
 
     /// Takes one message of a BinaryFILE, which has neither packets nor sequence numbers: they are
@@ -136,16 +308,16 @@ impl Channel {
         sink: &mut S,
     ) -> Result<(), DecodeError> {
         self.file_sequence += 1;
-        self.counters.packets += 1;
         if let Err(error) = self.protocol.check(message) {
-            self.counters.rejected += 1;
+            self.file_rejected += 1;
             return Err(error);
         }
         let origin = Origin {
             sequence: self.file_sequence,
             ts_recv: 0,
         };
-        self.message(message, origin, sink);
+        self.decoded
+            .message(&mut self.normalizer, message, origin, sink);
         Ok(())
     }
 
@@ -156,20 +328,8 @@ impl Channel {
         if starts {
             self.file_sequence = 0;
             self.normalizer.start_session();
-            self.counters.sessions += 1;
+            self.file_sessions += 1;
         }
         starts
-    }
-
-    #[inline]
-    fn message<S: Sink>(&mut self, message: &[u8], origin: Origin, sink: &mut S) {
-        if let Some(&message_type) = message.first() {
-            self.counters.by_type[usize::from(message_type)] += 1;
-        }
-        match self.normalizer.message(message, origin, sink) {
-            Ok(()) => self.counters.messages += 1,
-            Err(DecodeError::UnknownType { .. }) => self.counters.unknown_types += 1,
-            Err(_) => self.counters.refused_messages += 1,
-        }
     }
 }

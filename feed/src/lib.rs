@@ -2,7 +2,11 @@
 //!
 //! | module | what |
 //! | --- | --- |
-//! | [`session`] | which messages of a packet are new (machine) |
+//! | [`line`] | whether one line lives, and what came of its packets (machine) |
+//! | [`session`] | which session a packet is of (machine) |
+//! | [`arbiter`] | the first copy of each message, in order; gaps declared and closed (machine) |
+//! | [`gaps`] | what is missing |
+//! | [`recovery`] | what to ask for, of whom, and when again (machine) |
 //! | [`channel`] | packets in, events out, in order, each once (machine) |
 //! | [`shard`] | a channel, its market and what it tells (machine) |
 //! | [`snapshot`] | what a shard asks of a snapshot server, and gets |
@@ -12,14 +16,23 @@
 //! | [`limits`] | every bound, with its reason |
 #![forbid(unsafe_code)]
 
+pub mod arbiter;
 pub mod channel;
 pub mod counters;
+pub mod gaps;
+mod held;
 pub mod limits;
+pub mod line;
 pub mod receiver;
+pub mod recovery;
+mod repair;
 pub mod session;
 pub mod shard;
 pub mod snapshot;
 pub mod socket;
 
+pub use arbiter::{ArbiterConfig, Source};
 pub use channel::Channel;
-pub use shard::Shard;
+pub use recovery::RecoveryConfig;
+pub use repair::RepairTimes;
+pub use shard::{Shard, ShardConfig, Share};

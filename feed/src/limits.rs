@@ -16,3 +16,98 @@ pub const SNAPSHOTS_PER_ROUND_MAX: usize = 16;
 
 /// Channels of one process: the channel's number is the upper half of an instrument id.
 pub const CHANNELS_MAX: usize = 1_024;
+
+/// Redundant lines of one channel.
+pub const LINES_MAX: usize = 8;
+
+/// How long a hole may be open before it is a gap: the skew of two lines on a local network, with room.
+pub const REORDER_WAIT_NS: u64 = 1_000_000;
+
+/// Messages that wait behind a hole before it is a gap, whatever its age.
+pub const HELD_MESSAGES_MAX: usize = 65_536;
+
+/// Bytes that wait behind a hole before it is a gap, whatever its age.
+pub const HELD_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// Bytes held while a gap is filled or a snapshot is loaded, their bookkeeping included: 3 s of 400,000
+/// messages a second.  Address space until it is used.
+pub const BACKLOG_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Sequence numbers that the backlog spans; a power of two.
+pub const BACKLOG_MESSAGES_MAX: usize = 1 << 20;
+
+/// Missing ranges at a time: more holes than this are what a snapshot is for.
+pub const GAP_RANGES_MAX: usize = 256;
+
+/// Messages of one request: 0xFFFF is MoldUDP64's end of session, never a count.
+pub const REQUEST_MESSAGES_MAX: u64 = 65_534;
+
+/// Two holes with no more messages than this between them are asked for at once: a message asked for in vain
+/// costs less than a request.
+pub const REQUEST_MERGE_MESSAGES_MAX: u64 = 32;
+
+/// How long an answer may take; doubled with each attempt.
+pub const REQUEST_TIMEOUT_NS: u64 = 50_000_000;
+
+/// What the doubling ends at.
+pub const REQUEST_TIMEOUT_NS_MAX: u64 = 800_000_000;
+
+/// Attempts at one server before the next one is asked: 1.55 s with the timeouts above.
+pub const REQUEST_ATTEMPTS_MAX: u32 = 5;
+
+/// Unanswered requests a second.  An answered request gives its place back: venues' quotas are against storms,
+/// and a server that answers isn't in one.
+pub const REQUESTS_PER_SECOND_MAX: u32 = 100;
+
+/// Requests under way at a time.
+pub const REQUESTS_IN_FLIGHT_MAX: usize = 4;
+
+/// How long a gap is asked for without a message of it coming before a snapshot is loaded instead.
+pub const GAP_AGE_NS_MAX: u64 = 2_000_000_000;
+
+/// A jump of the numbering beyond this is believed only when a second packet confirms it: every smaller one can
+/// be asked for.
+pub const UNCONFIRMED_JUMP_MESSAGES_MAX: u64 = REQUEST_MESSAGES_MAX;
+
+/// A jump beyond this is an alarm, and is never asked for: 50 s of 200,000 messages a second.
+pub const FORWARD_JUMP_MESSAGES_MAX: u64 = 10_000_000;
+
+/// A line without a packet for so long is silent: heartbeats come each second.
+pub const LINE_SILENT_NS: u64 = 1_500_000_000;
+
+/// A line without a packet for so long is down.
+pub const LINE_DOWN_NS: u64 = 3_000_000_000;
+
+/// Another session that doesn't begin at 1 is believed when the present one hasn't advanced for so long.
+pub const ROLL_CONFIRM_NS: u64 = 1_000_000_000;
+
+/// The session before this one is believed again when the present one hasn't advanced for so long.
+pub const ROLL_BACK_NS: u64 = 3_000_000_000;
+
+/// A numbering that stays behind what was delivered for so long has regressed.
+pub const REGRESSION_NS: u64 = 1_000_000_000;
+
+/// Snapshots tried one after the other before the channel goes on without.
+pub const SNAPSHOT_ATTEMPTS_MAX: u32 = 3;
+
+/// Pause before the second attempt; doubled for the third.
+pub const SNAPSHOT_PAUSE_NS: u64 = 100_000_000;
+
+/// Pause before it is tried again after all attempts failed.
+pub const SNAPSHOT_RETRY_NS: u64 = 1_000_000_000;
+
+/// Fingerprints of delivered messages, to know a copy that differs; a power of two.  At 200,000 messages a
+/// second those of the last third of a second.
+pub const FINGERPRINTS: usize = 1 << 16;
+
+/// Missing ranges that a report tells.
+pub const REPORTED_GAPS_MAX: usize = 16;
+
+const _: () = {
+    assert!(BACKLOG_MESSAGES_MAX.is_power_of_two() && FINGERPRINTS.is_power_of_two());
+    assert!(HELD_MESSAGES_MAX <= BACKLOG_MESSAGES_MAX && HELD_BYTES_MAX <= BACKLOG_BYTES_MAX);
+    // Offsets in the backlog are 32 bits.
+    assert!(BACKLOG_BYTES_MAX < u32::MAX as usize);
+    assert!(REQUEST_MESSAGES_MAX < 0xFFFF);
+    assert!(LINE_SILENT_NS < LINE_DOWN_NS && REQUEST_TIMEOUT_NS <= REQUEST_TIMEOUT_NS_MAX);
+};

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tickcast_book::link::Publisher;
 
+use crate::arbiter::Source;
 use crate::counters::ChannelStatus;
 use crate::shard::{Observer, Shard};
 use crate::socket::MulticastSocket;
@@ -68,25 +69,28 @@ pub fn run<O: Observer>(
     for socket in sockets.iter() {
         socket.set_wait(in_kernel.then_some(WAIT))?;
     }
-    let mut status_at = Instant::now();
+    let started = Instant::now();
+    let mut status_at = started;
     while !stop.load(Ordering::Relaxed) && !shard.is_abandoned() {
         let mut idle = true;
-        for socket in sockets.iter_mut() {
+        let now = u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        for (line, socket) in (0..).zip(sockets.iter_mut()) {
             if let Some(payload) = socket.receive()? {
                 // A malformed packet was counted; the loop has nothing to add.
-                let _ = shard.handle_packet(payload, wall_clock());
+                let _ = shard.handle_packet(now, Source::Line(line), payload, wall_clock());
                 idle = false;
             }
         }
+        shard.handle_timeout(now);
         shard.handle_requests();
         if status_at.elapsed() >= STATUS_EVERY {
             status_at = Instant::now();
-            shard.copy_status(status);
+            status.store(|report| shard.report(report));
         }
         if idle && wait == Wait::Sleep && !in_kernel {
             std::thread::sleep(REST);
         }
     }
-    shard.copy_status(status);
+    status.store(|report| shard.report(report));
     Ok(())
 }

@@ -1,14 +1,17 @@
-//! Which messages of a packet are new: session identity and sequence continuity of one channel.
+//! Which session a packet is of: the present one, the next, the one before, or somebody else's.
 //!
-//! A machine without I/O.  It sees only a packet's session, first sequence number and count, and says
-//! whether a session starts, whether messages are missing, and how many of the packet's messages were
-//! delivered before.  Sources: MoldUDP64 1.00 (session, sequence number, message count); IEX-TP 1.0
-//! (session id, first message sequence number, send time).
+//! A machine without I/O.  It sees only a packet's session, first sequence number, count and send time.
+//! Sources: MoldUDP64 1.00 (session, sequence number, message count); IEX-TP 1.0 (session id, first message
+//! sequence number, send time).
 //!
-//! Invariant: the messages it lets through have strictly rising sequence numbers within a session; every
-//! number that it passes over is reported as missing exactly once.
+//! To start a session is to forget all books, so it takes more than one stray packet: a session begins with
+//! message 1, or behind the end of the one before, or where the one before is not heard any more.
+//!
+//! Invariant: packets of two sessions are never both [`Judgement::Current`] without a [`Start`] between them.
 
 use tickcast_codecs::SessionId;
+
+use crate::limits::{ROLL_BACK_NS, ROLL_CONFIRM_NS};
 
 /// How much newer than anything seen an IEX-TP segment's send time must be for a lower sequence number
 /// to mean a restart of the numbering within the session.
@@ -58,35 +61,43 @@ impl Missing {
     }
 }
 
-/// What to do with a packet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Verdict {
-    /// A session starts with this packet: forget the books first.
-    pub start: Option<Start>,
-    /// Messages before this packet are missing.
-    pub missing: Option<Missing>,
-    /// How many of the packet's messages, from its first, were delivered before.
-    pub skip: u64,
-    /// The packet belongs to the session before this one: nothing of it is delivered.
-    pub old_session: bool,
+/// Whose packet it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Judgement {
+    /// Of the session that is being received.
+    Current,
+    /// It starts a session: forget the books first.
+    Start(Start),
+    /// Of a session that is over, or from before a restart.
+    Old,
+    /// Of a session that isn't believed (yet).
+    Foreign,
 }
 
-/// Session identity and sequence continuity of one channel.
+/// Session identity of one channel.
 #[derive(Debug, Clone, Default)]
 pub struct Session {
     current: Option<SessionId>,
     previous: Option<SessionId>,
-    next: u64,
+    ended: bool,
+    /// When the present session was last heard with a number that isn't behind.
+    heard: u64,
     /// The send time of the session's first packet: what was sent before belongs to the time before.
     first_sent: u64,
     newest_sent: u64,
+    /// Whether another session has to be confirmed.
+    confirm: bool,
 }
 
 impl Session {
-    /// Nothing seen yet.
+    /// Nothing seen yet.  With `confirm` a stray packet doesn't start a session: for a network.  Without it
+    /// each change is believed: for a recording.
     #[must_use]
-    pub fn new() -> Self {
-        Self::default()
+    pub fn new(confirm: bool) -> Self {
+        Self {
+            confirm,
+            ..Self::default()
+        }
     }
 
     /// The session that is being received.
@@ -95,74 +106,91 @@ impl Session {
         self.current
     }
 
-    /// The sequence number expected next.
+    /// Whether the venue said that it is over.
     #[must_use]
-    pub fn next_sequence(&self) -> u64 {
-        self.next
+    pub fn is_ended(&self) -> bool {
+        self.ended
     }
 
-    /// Judges a packet and moves on as if the messages that it lets through were delivered.
-    pub fn handle_packet(&mut self, place: &Place) -> Verdict {
-        let start = match self.current {
-            None => Some(Start::First),
-            Some(current) if current == place.session => {
-                if place.sent != 0 && place.sent < self.first_sent {
-                    // A late copy from before a restart.
-                    return Verdict {
-                        skip: place.count,
-                        old_session: true,
-                        ..Verdict::default()
-                    };
-                }
-                let fell_back = place.sequence < self.next;
-                let newer =
-                    place.sent != 0 && place.sent > self.newest_sent.saturating_add(RESTART_NS_MIN);
-                (fell_back && newer).then_some(Start::Restart)
-            }
-            // A session begins with its first message: a heartbeat alone proves too little to forget all books.
-            Some(_) if self.previous == Some(place.session) || place.count == 0 => {
-                return Verdict {
-                    skip: place.count,
-                    old_session: true,
-                    ..Verdict::default()
-                };
-            }
-            Some(_) => Some(Start::Roll),
+    /// When the present session was last heard with a number that isn't behind.
+    #[must_use]
+    pub fn heard(&self) -> u64 {
+        self.heard
+    }
+
+    /// Judges a packet.  `next` is the number that is expected next.
+    #[inline]
+    pub fn judge(&mut self, now: u64, place: &Place, next: u64) -> Judgement {
+        let Some(current) = self.current else {
+            return self.start(now, place, Start::First);
         };
-        if start.is_some() {
-            if start == Some(Start::Roll) {
-                self.previous = self.current;
+        let unheard = now.saturating_sub(self.heard);
+        let begins = place.count > 0 && place.sequence <= 1;
+        if current == place.session {
+            if place.sent != 0 && place.sent < self.first_sent {
+                return Judgement::Old;
             }
-            self.current = Some(place.session);
-            // Numbering starts at 1.  A venue whose first message is numbered 0 loses nothing by it.
-            self.next = if place.count > 0 {
-                place.sequence.min(1)
+            let fell_back = place.sequence < next;
+            let newer =
+                place.sent != 0 && place.sent > self.newest_sent.saturating_add(RESTART_NS_MIN);
+            if fell_back && newer && (begins || !self.confirm || unheard >= ROLL_CONFIRM_NS) {
+                return self.start(now, place, Start::Restart);
+            }
+            return Judgement::Current;
+        }
+        // A session begins with its first message: a heartbeat alone proves too little to forget all books.
+        if place.count == 0 {
+            return if self.previous == Some(place.session) {
+                Judgement::Old
             } else {
-                1
+                Judgement::Foreign
             };
-            self.first_sent = place.sent;
-            self.newest_sent = place.sent;
         }
-        self.newest_sent = self.newest_sent.max(place.sent);
-        let missing = (place.sequence > self.next).then(|| Missing {
-            first: self.next,
-            last: place.sequence - 1,
-        });
-        let end = place.sequence.saturating_add(place.count);
-        let skip = self.next.saturating_sub(place.sequence).min(place.count);
-        self.next = self.next.max(end);
-        Verdict {
-            start,
-            missing,
-            skip,
-            old_session: false,
+        if self.previous == Some(place.session) {
+            // Unless the change to the present session was the mistake.
+            return if self.confirm && unheard >= ROLL_BACK_NS {
+                self.start(now, place, Start::Roll)
+            } else {
+                Judgement::Old
+            };
         }
+        if begins || self.ended || !self.confirm || unheard >= ROLL_CONFIRM_NS {
+            return self.start(now, place, Start::Roll);
+        }
+        Judgement::Foreign
+    }
+
+    #[cold]
+    fn start(&mut self, now: u64, place: &Place, start: Start) -> Judgement {
+        if start == Start::Roll {
+            self.previous = self.current;
+        }
+        self.current = Some(place.session);
+        self.ended = false;
+        self.heard = now;
+        self.first_sent = place.sent;
+        self.newest_sent = place.sent;
+        Judgement::Start(start)
+    }
+
+    /// A packet of the present session came whose numbers aren't behind.
+    #[inline]
+    pub fn handle_heard(&mut self, now: u64, sent: u64) {
+        self.heard = now;
+        self.newest_sent = self.newest_sent.max(sent);
+    }
+
+    /// The venue says that the present session is over.
+    pub fn handle_end(&mut self) {
+        self.ended = true;
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const SECOND: u64 = 1_000_000_000;
 
     fn place(session: &str, sequence: u64, count: u64, sent: u64) -> Place {
         Place {
@@ -173,118 +201,92 @@ mod tests {
         }
     }
 
-    #[test]
-    fn in_order_packets_pass_whole() {
-        let mut session = Session::new();
-        let first = session.handle_packet(&place("S", 1, 3, 0));
-        assert_eq!(first.start, Some(Start::First));
-        assert_eq!((first.missing, first.skip), (None, 0));
-        let next = session.handle_packet(&place("S", 4, 2, 0));
-        assert_eq!(next, Verdict::default());
-        assert_eq!(session.next_sequence(), 6);
+    /// A network's session, in session S with number 100 next, heard at 10 s.
+    fn session() -> Session {
+        let mut session = Session::new(true);
+        session.judge(0, &place("S", 1, 9, 0), 1);
+        session.handle_heard(10 * SECOND, 0);
+        session
     }
 
     #[test]
-    fn a_heartbeat_reveals_what_is_missing_before_it_and_only_once() {
-        let mut session = Session::new();
-        session.handle_packet(&place("S", 1, 1, 0));
-        let heartbeat = session.handle_packet(&place("S", 5, 0, 0));
-        assert_eq!(heartbeat.missing, Some(Missing { first: 2, last: 4 }));
-        assert_eq!(
-            session.handle_packet(&place("S", 5, 0, 0)),
-            Verdict::default()
-        );
+    fn the_first_packet_starts_a_session_whatever_its_number() {
+        let mut session = Session::new(true);
+        let first = session.judge(0, &place("S", 70, 1, 0), 1);
+        assert_eq!(first, Judgement::Start(Start::First));
+        let next = session.judge(0, &place("S", 71, 1, 0), 71);
+        assert_eq!(next, Judgement::Current);
     }
 
     #[test]
-    fn a_copy_is_skipped_whole_and_an_overlap_by_its_old_part() {
-        let mut session = Session::new();
-        session.handle_packet(&place("S", 1, 4, 0));
-        assert_eq!(session.handle_packet(&place("S", 1, 4, 0)).skip, 4);
-        let overlap = session.handle_packet(&place("S", 3, 5, 0));
-        assert_eq!((overlap.skip, overlap.missing), (2, None));
-        assert_eq!(session.next_sequence(), 8);
+    fn another_session_that_begins_at_1_is_believed_and_the_one_before_is_old() {
+        let mut session = session();
+        let now = 10 * SECOND;
+        let roll = session.judge(now, &place("T", 1, 1, 0), 100);
+        assert_eq!(roll, Judgement::Start(Start::Roll));
+        let old = session.judge(now, &place("S", 100, 5, 0), 2);
+        assert_eq!(old, Judgement::Old);
     }
 
     #[test]
-    fn a_late_join_is_told_as_missing() {
-        let mut session = Session::new();
-        let first = session.handle_packet(&place("S", 100, 1, 0));
-        assert_eq!(first.missing, Some(Missing { first: 1, last: 99 }));
-    }
+    fn another_session_in_its_middle_waits_until_the_present_one_is_unheard_or_over() {
+        let mut session = session();
+        let stray = place("T", 500, 5, 0);
+        let soon = session.judge(10 * SECOND + 1, &stray, 100);
+        assert_eq!(soon, Judgement::Foreign);
+        let later = session.judge(11 * SECOND, &stray, 100);
+        assert_eq!(later, Judgement::Start(Start::Roll));
 
-    #[test]
-    fn another_session_rolls_and_the_old_one_is_never_mixed_in() {
-        let mut session = Session::new();
-        session.handle_packet(&place("MON", 1, 9, 0));
-        let roll = session.handle_packet(&place("TUE", 1, 1, 0));
-        assert_eq!((roll.start, roll.skip), (Some(Start::Roll), 0));
-        let late = session.handle_packet(&place("MON", 10, 2, 0));
-        assert!(late.old_session);
-        assert_eq!(late.skip, 2);
-        assert_eq!(session.next_sequence(), 2);
-    }
-
-    #[test]
-    fn a_fall_back_to_1_with_newer_send_time_is_one_restart() {
-        let second = 1_000_000_000;
-        let mut session = Session::new();
-        session.handle_packet(&place("7", 1, 500, 10 * second));
-        let restart = session.handle_packet(&place("7", 1, 0, 420 * second));
-        assert_eq!(restart.start, Some(Start::Restart));
-        let again = session.handle_packet(&place("7", 1, 0, 421 * second));
-        assert_eq!(again.start, None);
-        let data = session.handle_packet(&place("7", 1, 5, 422 * second));
-        assert_eq!((data.start, data.skip), (None, 0));
-    }
-
-    #[test]
-    fn a_late_copy_of_the_first_packet_is_no_restart() {
-        let mut session = Session::new();
-        session.handle_packet(&place("7", 1, 5, 1_000));
-        session.handle_packet(&place("7", 6, 5, 2_000));
-        let copy = session.handle_packet(&place("7", 1, 2, 2_500));
-        assert_eq!((copy.start, copy.skip), (None, 2));
-        let mold = session.handle_packet(&place("7", 1, 2, 0));
-        assert_eq!((mold.start, mold.skip), (None, 2));
+        let mut session = self::session();
+        session.handle_end();
+        let at_once = session.judge(10 * SECOND, &stray, 100);
+        assert_eq!(at_once, Judgement::Start(Start::Roll));
     }
 
     #[test]
     fn a_heartbeat_of_another_session_forgets_nothing() {
-        let mut session = Session::new();
-        session.handle_packet(&place("MON", 1, 9, 0));
-        let stray = session.handle_packet(&place("XXX", 1, 0, 0));
-        assert_eq!((stray.start, stray.old_session), (None, true));
-        assert_eq!(
-            session.handle_packet(&place("MON", 10, 1, 0)),
-            Verdict::default()
-        );
+        let mut session = session();
+        let stray = session.judge(60 * SECOND, &place("T", 1, 0, 0), 100);
+        assert_eq!(stray, Judgement::Foreign);
     }
 
     #[test]
-    fn a_first_heartbeat_numbered_0_is_no_gap() {
-        let mut session = Session::new();
-        session.handle_packet(&place("S", 0, 0, 0));
-        assert_eq!(session.handle_packet(&place("S", 1, 3, 0)).missing, None);
+    fn a_mistaken_roll_is_taken_back_when_only_the_old_session_is_heard() {
+        let mut session = session();
+        session.judge(10 * SECOND, &place("T", 1, 1, 0), 100);
+        let soon = session.judge(12 * SECOND, &place("S", 120, 5, 0), 2);
+        assert_eq!(soon, Judgement::Old);
+        let later = session.judge(13 * SECOND, &place("S", 130, 5, 0), 2);
+        assert_eq!(later, Judgement::Start(Start::Roll));
     }
 
     #[test]
-    fn a_copy_from_before_a_restart_is_old() {
-        let second = 1_000_000_000;
-        let mut session = Session::new();
-        session.handle_packet(&place("7", 1, 500, 10 * second));
-        session.handle_packet(&place("7", 1, 2, 420 * second));
-        let late = session.handle_packet(&place("7", 490, 11, 10 * second));
-        assert!(late.old_session);
-        assert_eq!((late.missing, late.skip), (None, 11));
-        assert_eq!(session.next_sequence(), 3);
+    fn a_number_that_falls_back_much_later_is_a_restart_and_a_late_copy_is_none() {
+        let mut session = Session::new(true);
+        session.judge(0, &place("7", 1, 5, SECOND), 1);
+        session.handle_heard(0, 2 * SECOND);
+        let copy = session.judge(0, &place("7", 1, 2, 2 * SECOND + 1), 500);
+        assert_eq!(copy, Judgement::Current);
+        let restart = session.judge(0, &place("7", 1, 2, 420 * SECOND), 500);
+        assert_eq!(restart, Judgement::Start(Start::Restart));
+        let late = session.judge(0, &place("7", 490, 11, 2 * SECOND), 3);
+        assert_eq!(late, Judgement::Old);
     }
 
     #[test]
-    fn the_end_of_the_number_space_does_not_overflow() {
-        let mut session = Session::new();
-        session.handle_packet(&place("S", u64::MAX, 0, 0));
-        session.handle_packet(&place("S", u64::MAX, 9, 0));
-        assert_eq!(session.next_sequence(), u64::MAX);
+    fn a_recording_is_believed_at_once() {
+        let mut session = Session::new(false);
+        session.judge(0, &place("S", 1, 9, 0), 1);
+        let roll = session.judge(0, &place("T", 500, 5, 0), 10);
+        assert_eq!(roll, Judgement::Start(Start::Roll));
+        let back = session.judge(0, &place("S", 10, 5, 0), 505);
+        assert_eq!(back, Judgement::Old);
+    }
+
+    #[test]
+    fn mold_without_send_times_never_restarts() {
+        let mut session = session();
+        let back = session.judge(60 * SECOND, &place("S", 1, 2, 0), 100);
+        assert_eq!(back, Judgement::Current);
     }
 }

@@ -1,19 +1,92 @@
 //! A channel, its market, and what it tells: packets in, books kept, updates out.
 //!
-//! A machine without I/O: the same code runs behind a socket, behind a capture file and in tests.  It is
-//! generic over where its updates go and over an observer that sees every change of a book, so that both
-//! cost nothing where nobody listens.
+//! A machine without I/O: the same code runs behind sockets, behind a capture file, in the simulation and in
+//! tests.  It is generic over where its updates go and over an observer that sees every change of a book, so
+//! that both cost nothing where nobody listens.
+//!
+//! Invariant: updates say `Stale` of the channel from the declaration of a gap until all of it was delivered
+//! or a snapshot took the place of the books; no half-loaded book is ever visible.
 
 use tickcast_book::link::{self, Publisher};
 use tickcast_book::market::Mic;
-use tickcast_book::{BookKind, Limits, Market, Update, UpdateKind, UpdateSink, flags};
+use tickcast_book::report::Report;
+use tickcast_book::{BookKind, BookState, Limits, Market, Update, UpdateKind, UpdateSink, flags};
 use tickcast_codecs::event::{Event, Header, Sink};
 use tickcast_codecs::protocol::Protocol;
 use tickcast_codecs::{DecodeError, SessionId};
 
-use crate::channel::Channel;
-use crate::counters::{ChannelCounters, ChannelStatus};
+use crate::arbiter::{ArbiterConfig, Source};
+use crate::channel::{Channel, ChannelSink};
+use crate::counters::{self, ChannelCounters};
 use crate::limits::SNAPSHOTS_PER_ROUND_MAX;
+use crate::recovery::RecoveryConfig;
+use crate::session::{Missing, Start};
+use crate::snapshot::{LoadRequest, Loaded};
+
+/// Which instruments of a channel a shard keeps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Share {
+    /// Those whose number leaves this remainder.
+    pub index: u16,
+    /// Divided by this: how many shards there are; at least 1.
+    pub of: u16,
+}
+
+impl Share {
+    /// All of them.
+    pub const WHOLE: Self = Self { index: 0, of: 1 };
+
+    /// Whether an instrument belongs to it; number 0, the channel itself, belongs to all.
+    #[inline]
+    #[must_use]
+    pub const fn has(self, instrument_id: u32) -> bool {
+        if self.of <= 1 {
+            return true;
+        }
+        let number = instrument_id & 0xffff;
+        number == 0 || number % self.of as u32 == self.index as u32
+    }
+}
+
+/// What a shard receives and keeps.
+#[derive(Debug, Clone, Copy)]
+pub struct ShardConfig {
+    /// The protocol.
+    pub protocol: Protocol,
+    /// The channel's number: the upper half of its instrument ids.
+    pub number: u16,
+    /// The market identifier code.
+    pub venue: Mic,
+    /// Its instruments.
+    pub share: Share,
+    /// How to arbitrate.
+    pub arbiter: ArbiterConfig,
+    /// How to recover.
+    pub recovery: RecoveryConfig,
+}
+
+impl ShardConfig {
+    /// All instruments of one line of a network, without recovery.
+    #[must_use]
+    pub fn new(protocol: Protocol, number: u16, venue: &str) -> Self {
+        Self {
+            protocol,
+            number,
+            venue: Mic::from_padded(venue.as_bytes()),
+            share: Share::WHOLE,
+            arbiter: ArbiterConfig::default(),
+            recovery: RecoveryConfig::default(),
+        }
+    }
+
+    /// The same for a recording: what it doesn't contain won't come, and time without packets means nothing.
+    #[must_use]
+    pub fn recording(protocol: Protocol, number: u16, venue: &str) -> Self {
+        let mut config = Self::new(protocol, number, venue);
+        config.arbiter.live = false;
+        config
+    }
+}
 
 /// Sees every change of a book, right after it.
 pub trait Observer {
@@ -32,11 +105,9 @@ impl Observer for () {
 pub struct Shard<U, O = ()> {
     channel: Channel,
     market: Market,
+    share: Share,
     updates: U,
     observer: O,
-    /// A gap is open: the books are stale until the next session.
-    stale: bool,
-    ended: bool,
 }
 
 /// Events into the market, its updates out, its changes shown.
@@ -44,12 +115,17 @@ struct Apply<'a, U, O> {
     market: &'a mut Market,
     updates: &'a mut U,
     observer: &'a mut O,
+    share: Share,
     session: SessionId,
+    ts_recv: u64,
 }
 
 impl<U: UpdateSink, O: Observer> Sink for Apply<'_, U, O> {
     #[inline]
     fn event(&mut self, header: &Header, event: &Event) {
+        if !self.share.has(header.instrument_id) {
+            return;
+        }
         let applied = self.market.apply(header, event, self.updates);
         if applied.book_changed {
             self.observer
@@ -58,22 +134,52 @@ impl<U: UpdateSink, O: Observer> Sink for Apply<'_, U, O> {
     }
 }
 
+impl<U: UpdateSink, O: Observer> Apply<'_, U, O> {
+    /// The channel itself is number 0; what is told of it carries the place of the last message.
+    fn header(&self) -> Header {
+        Header {
+            instrument_id: u32::from(self.market.channel()) << 16,
+            ts_recv: self.ts_recv,
+            ..*self.market.last()
+        }
+    }
+}
+
+impl<U: UpdateSink, O: Observer> ChannelSink for Apply<'_, U, O> {
+    fn start(&mut self, _: Start) {
+        let header = self.header();
+        self.market.apply(&header, &Event::Clear, self.updates);
+    }
+
+    fn skip(&mut self, _: Missing) {}
+
+    fn trust(&mut self, live: bool) {
+        let header = self.header();
+        if live {
+            self.market.set_live(&header, self.updates);
+        } else {
+            self.market.set_stale(&header, self.updates);
+        }
+    }
+}
+
 impl<U: UpdateSink, O: Observer> Shard<U, O> {
-    /// A shard of a protocol's channel.  `number` is the upper half of its instrument ids, `venue` a
-    /// market identifier code.
+    /// A shard that has received nothing.
     #[must_use]
-    pub fn new(protocol: Protocol, number: u16, venue: &str, updates: U, observer: O) -> Self {
+    pub fn new(config: &ShardConfig, updates: U, observer: O, now: u64) -> Self {
+        let channel = Channel::new(
+            config.protocol,
+            config.number,
+            config.arbiter,
+            config.recovery,
+            now,
+        );
         Self {
-            channel: Channel::new(protocol, number),
-            market: Market::new(
-                Mic::from_padded(venue.as_bytes()),
-                number,
-                &Limits::default(),
-            ),
+            channel,
+            market: Market::new(config.venue, config.number, &Limits::default()),
+            share: config.share,
             updates,
             observer,
-            stale: false,
-            ended: false,
         }
     }
 
@@ -95,6 +201,12 @@ impl<U: UpdateSink, O: Observer> Shard<U, O> {
         &self.updates
     }
 
+    /// Where the updates go.
+    #[must_use]
+    pub fn updates_mut(&mut self) -> &mut U {
+        &mut self.updates
+    }
+
     /// The observer.
     #[must_use]
     pub fn observer(&self) -> &O {
@@ -107,16 +219,46 @@ impl<U: UpdateSink, O: Observer> Shard<U, O> {
         &mut self.observer
     }
 
-    /// What was counted on the wire.
+    /// What was counted on the wire, all lines together.
     #[must_use]
-    pub fn counters(&self) -> &ChannelCounters {
+    pub fn counters(&self) -> ChannelCounters {
         self.channel.counters()
     }
 
     /// Whether the venue said that the session is over.
     #[must_use]
     pub fn is_ended(&self) -> bool {
-        self.ended
+        self.channel.arbiter().is_ended()
+    }
+
+    /// Whether the channel's books can be trusted.
+    #[must_use]
+    pub fn is_live(&self) -> bool {
+        self.channel.arbiter().is_live()
+    }
+
+    /// Takes other timers and servers from now on.
+    pub fn reconfigure(&mut self, recovery: RecoveryConfig) {
+        self.channel.reconfigure(recovery);
+    }
+
+    /// Gives the channel's machine what it needs to deliver.
+    #[inline]
+    fn with<R>(
+        &mut self,
+        ts_recv: u64,
+        run: impl FnOnce(&mut Channel, &mut Apply<'_, U, O>) -> R,
+    ) -> R {
+        let session = self.channel.session();
+        let mut apply = Apply {
+            market: &mut self.market,
+            updates: &mut self.updates,
+            observer: &mut self.observer,
+            share: self.share,
+            session,
+            ts_recv,
+        };
+        run(&mut self.channel, &mut apply)
     }
 
     /// Takes one UDP payload that reached us at `ts_recv` (ns since the Unix epoch).
@@ -124,37 +266,89 @@ impl<U: UpdateSink, O: Observer> Shard<U, O> {
     /// # Errors
     ///
     /// [`DecodeError`] if it is malformed: counted, nothing of it was applied.
-    pub fn handle_packet(&mut self, payload: &[u8], ts_recv: u64) -> Result<(), DecodeError> {
-        let accepted = self.channel.handle_packet(payload)?;
-        let verdict = accepted.verdict;
-        // The channel itself is number 0; what is told of it carries the place of the packet.
-        let header = Header {
-            instrument_id: u32::from(self.market.channel()) << 16,
-            sequence: self.market.last().sequence,
-            ts_event: self.market.last().ts_event,
-            ts_recv,
-        };
-        if verdict.start.is_some() {
-            self.ended = false;
-            self.market.apply(&header, &Event::Clear, &mut self.updates);
-            if self.stale && verdict.missing.is_none() {
-                self.stale = false;
-                self.market.set_live(&header, &mut self.updates);
+    #[inline]
+    pub fn handle_packet(
+        &mut self,
+        now: u64,
+        source: Source,
+        payload: &[u8],
+        ts_recv: u64,
+    ) -> Result<(), DecodeError> {
+        self.with(ts_recv, |channel, apply| {
+            channel.handle_packet(now, source, payload, ts_recv, apply)
+        })
+    }
+
+    /// The kernel dropped datagrams of a line.
+    pub fn handle_kernel_drops(&mut self, line: u8, lost: u64) {
+        self.channel.handle_kernel_drops(line, lost);
+    }
+
+    /// Time passes.  Cheap where nothing is due: call it in each turn of a loop.
+    #[inline]
+    pub fn handle_timeout(&mut self, now: u64) {
+        let ts_recv = self.market.last().ts_recv;
+        self.with(ts_recv, |channel, apply| channel.handle_timeout(now, apply));
+    }
+
+    /// When [`Shard::handle_timeout`] has something to do.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<u64> {
+        self.channel.poll_timeout()
+    }
+
+    /// Writes the next request that is due into `packet`, in place of what it held, and gives the index of the
+    /// server that it is for.
+    pub fn poll_request(&mut self, now: u64, packet: &mut Vec<u8>) -> Option<u8> {
+        self.channel.poll_request(now, packet)
+    }
+
+    /// A snapshot that is wanted; one that was asked for before is not wanted any more.
+    pub fn poll_load(&mut self) -> Option<LoadRequest> {
+        self.channel.poll_load()
+    }
+
+    /// A snapshot is there.  If it is of use it takes the place of the books; given back is what is to be
+    /// dropped, elsewhere if that takes long.
+    #[must_use]
+    pub fn handle_loaded(&mut self, now: u64, mut loaded: Box<Loaded>) -> Box<Loaded> {
+        let (id, sequence) = (loaded.id, loaded.sequence);
+        match self.channel.arbiter().check_load(id, sequence) {
+            Ok(()) => {}
+            Err(None) => return loaded,
+            Err(Some(_)) => {
+                self.handle_load_failed(now, id);
+                return loaded;
             }
         }
-        if verdict.missing.is_some() && !self.stale {
-            self.stale = true;
-            self.market.set_stale(&header, &mut self.updates);
-        }
-        self.ended |= accepted.is_end_of_session();
-        let mut apply = Apply {
-            market: &mut self.market,
-            updates: &mut self.updates,
-            observer: &mut self.observer,
-            session: self.channel.session(),
-        };
-        self.channel.deliver(&accepted, ts_recv, &mut apply);
-        Ok(())
+        self.channel.swap_normalizer(&mut loaded.normalizer);
+        self.market.replace_books(
+            &mut loaded.market,
+            sequence.saturating_sub(1),
+            &mut self.updates,
+        );
+        let ts_recv = self.market.last().ts_recv;
+        self.with(ts_recv, |channel, apply| {
+            channel.attend(apply, |arbiter, out| {
+                arbiter.handle_loaded(now, sequence, out);
+            });
+        });
+        loaded
+    }
+
+    /// The snapshot that was asked for under this number failed.
+    pub fn handle_load_failed(&mut self, now: u64, id: u64) {
+        let ts_recv = self.market.last().ts_recv;
+        self.with(ts_recv, |channel, apply| {
+            channel.attend(apply, |arbiter, out| {
+                arbiter.handle_load_failed(now, id, out);
+            });
+        });
+    }
+
+    /// Writes down how the channel is.
+    pub fn report(&self, report: &mut Report) {
+        counters::report(&self.channel, &self.market, report);
     }
 
     /// Takes one message of a BinaryFILE.
@@ -170,24 +364,9 @@ impl<U: UpdateSink, O: Observer> Shard<U, O> {
             };
             self.market.apply(&header, &Event::Clear, &mut self.updates);
         }
-        let mut apply = Apply {
-            market: &mut self.market,
-            updates: &mut self.updates,
-            observer: &mut self.observer,
-            session: self.channel.session(),
-        };
-        self.channel.handle_file_message(message, &mut apply)
-    }
-
-    /// Copies the counters to where other threads read them.
-    pub fn copy_status(&self, status: &ChannelStatus) {
-        status.store(self.channel.counters());
-        status.store_faults(
-            self.market
-                .counters()
-                .iter()
-                .map(|(name, _, value)| (name, value)),
-        );
+        self.with(0, |channel, apply| {
+            channel.handle_file_message(message, apply)
+        })
     }
 }
 
@@ -244,7 +423,7 @@ impl<O: Observer> Shard<Publisher, O> {
         }
         tell(
             number,
-            if self.stale {
+            if self.market.state(number) == BookState::Stale {
                 UpdateKind::Stale
             } else {
                 UpdateKind::Live

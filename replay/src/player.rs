@@ -8,7 +8,7 @@ use tickcast_book::UpdateSink;
 use tickcast_codecs::SessionId;
 use tickcast_codecs::protocol::Protocol;
 use tickcast_codecs::wire::BeTimestamp48;
-use tickcast_feed::Shard;
+use tickcast_feed::{Shard, ShardConfig, Source};
 
 use crate::books_csv::Rows;
 use crate::capture::Item;
@@ -94,7 +94,11 @@ impl<U: UpdateSink> Player<U> {
                 };
                 match self.shard(channel) {
                     // A malformed packet is in the channel's counters.
-                    Some(shard) => drop(shard.handle_packet(payload, ts_recv)),
+                    Some(shard) => {
+                        // The time of a recording is when its packets were recorded.
+                        let now = packet.ts_recv;
+                        let _ = shard.handle_packet(now, Source::Line(0), payload, ts_recv);
+                    }
                     None => self.totals.refused += 1,
                 }
             }
@@ -115,6 +119,13 @@ impl<U: UpdateSink> Player<U> {
         }
     }
 
+    /// The recordings are over: what waits for a missing message is delivered without it.
+    pub fn handle_end(&mut self) {
+        for shard in self.shards.iter_mut().flatten() {
+            shard.handle_timeout(u64::MAX);
+        }
+    }
+
     fn shard(&mut self, channel: ChannelIndex) -> Option<&mut Shard<U, Rows>> {
         // Those before it that have no packet yet (a recogniser that looked ahead knows them) come first.
         let known = self.shards.len();
@@ -122,7 +133,8 @@ impl<U: UpdateSink> Player<U> {
             let shard = u16::try_from(index).ok().and_then(|number| {
                 let updates = (self.connect)(ChannelIndex(index))?;
                 let (venue, rows) = (protocol.venue(), self.rows.clone());
-                Some(Shard::new(protocol, number, venue, updates, rows))
+                let config = ShardConfig::recording(protocol, number, venue);
+                Some(Shard::new(&config, updates, rows, 0))
             });
             self.shards.push(shard);
         }
@@ -192,13 +204,14 @@ impl Summary {
             .push((protocol.name(), channel.session().to_string()));
         self.instruments += shard.market().instruments().count() as u64;
         self.live_orders += shard.market().order_count() as u64;
-        for (name, value, _) in shard.counters().list() {
+        let counters = shard.counters();
+        for (name, value) in counters.list() {
             *self.wire.entry(name).or_default() += value;
         }
         for (name, _, value) in shard.market().counters().iter() {
             *self.books.entry(name).or_default() += value;
         }
-        for (message_type, &count) in (0u8..=255).zip(&shard.counters().by_type) {
+        for (message_type, &count) in (0u8..=255).zip(&counters.by_type) {
             if count > 0 {
                 let name = type_name(protocol, message_type);
                 *self.messages.entry((protocol.name(), name)).or_default() += count;

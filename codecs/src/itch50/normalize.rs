@@ -139,6 +139,15 @@ impl Normalizer {
         }
     }
 
+    /// Learns midnight from a message that is current, before any is mapped; without effect once it is known.
+    /// For who maps old messages first: a snapshot, a late retransmission.
+    pub fn learn_midnight(&mut self, message: &[u8], ts_recv: u64) {
+        let timestamp = message.get(5..11).and_then(|bytes| bytes.try_into().ok());
+        if let (None, Some(timestamp)) = (self.midnight(), timestamp) {
+            self.find_midnight(BeTimestamp48(timestamp).nanos(), ts_recv);
+        }
+    }
+
     #[inline]
     fn header(&mut self, locate: U16, timestamp: BeTimestamp48, origin: Origin) -> Header {
         let since_midnight = timestamp.nanos();

@@ -58,6 +58,7 @@ impl Hub {
                 self.set_stale(channel, id, update.kind == UpdateKind::Stale);
             }
             UpdateKind::Clear => self.clear(channel, header),
+            UpdateKind::Resync => self.handle_overrun(channel),
             UpdateKind::SnapshotBegin
             | UpdateKind::SnapshotEnd
             | UpdateKind::Level { .. }
