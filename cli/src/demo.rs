@@ -11,6 +11,7 @@ use tickcast_codecs::protocol::Protocol;
 use tickcast_fanout::edge::Feed;
 use tickcast_feed::Source;
 use tickcast_feed::receiver::wall_clock;
+use tickcast_feed::shard::Share;
 use tickcast_feed::socket::MulticastSocket;
 use tickcast_replay::exchange::edge::{
     MarketChannel, Transmit, multicast, multicast_sender, run as transmit,
@@ -208,8 +209,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
                 })?);
             }
             None => {
-                let (mut shard, status, feed) =
-                    shard(&channel.name, &channel.venue, channel.protocol, number);
+                let (mut shard, status, feed) = shard(
+                    &channel.name,
+                    &channel.shard(number, Share::WHOLE),
+                    &channel.venue,
+                );
                 feeds.push(feed);
                 threads.push(Receiving::spawn(&name, move || {
                     in_process(&mut machine, &stopped, &mut |payload| {

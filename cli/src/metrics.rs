@@ -56,6 +56,8 @@ const LINE_STATES: [&str; 3] = ["up", "silent", "down"];
 pub(crate) struct Exported {
     /// Its name.
     pub(crate) name: String,
+    /// Its lines as the configuration calls them.
+    pub(crate) lines: Vec<String>,
     /// Reads how it is now.
     pub(crate) report: Arc<dyn Fn() -> Report + Send + Sync>,
 }
@@ -135,12 +137,13 @@ impl Families {
         }
     }
 
-    fn channel(&mut self, name: &str, report: &Report) {
-        let channel: Labels = vec![("channel", name.to_owned())];
-        let of_line = |line: &str| {
+    fn channel(&mut self, exported: &Exported, report: &Report) {
+        let channel: Labels = vec![("channel", exported.name.clone())];
+        let of_line = |index: usize| {
+            let name = exported.lines.get(index)?;
             let mut labels = channel.clone();
-            labels.push(("line", line.to_owned()));
-            labels
+            labels.push(("line", name.clone()));
+            Some(labels)
         };
         self.states(
             "channel_state",
@@ -161,25 +164,27 @@ impl Families {
             &channel,
             report.next_sequence,
         );
-        for line in &report.lines {
-            self.states(
-                "line_state",
-                "1 for the state that the line is in",
-                &of_line(&line.name),
-                &LINE_STATES,
-                line.state,
-            );
+        for (index, line) in report.lines.iter().enumerate() {
+            if let Some(labels) = of_line(index) {
+                self.states(
+                    "line_state",
+                    "1 for the state that the line is in",
+                    &labels,
+                    &LINE_STATES,
+                    line.state,
+                );
+            }
         }
         for reading in &report.readings {
             let (prefix, labels) = match reading.line {
-                None => ("channel", channel.clone()),
-                Some(line) => match report.lines.get(usize::from(line)) {
-                    Some(line) => ("line", of_line(&line.name)),
-                    None => continue,
-                },
+                None => ("channel", Some(channel.clone())),
+                Some(line) => ("line", of_line(usize::from(line))),
             };
-            let name = format!("{prefix}_{}", reading.name);
-            self.push(name, reading.help, reading.kind, labels, reading.value);
+            if let Some(labels) = labels {
+                let name = reading.name.strip_prefix("line_").unwrap_or(reading.name);
+                let name = format!("{prefix}_{name}");
+                self.push(name, reading.help, reading.kind, labels, reading.value);
+            }
         }
     }
 }
@@ -201,7 +206,7 @@ impl Collector for Sources {
         let mut repairs = Vec::with_capacity(self.channels.len());
         for channel in &self.channels {
             let report = (channel.report)();
-            families.channel(&channel.name, &report);
+            families.channel(channel, &report);
             repairs.push((vec![("channel", channel.name.clone())], report.repair));
         }
         let (counters, subscribers) = self.hub.load();
@@ -429,6 +434,7 @@ mod tests {
     fn channels_lines_and_repairs_are_series_of_their_own() {
         let exported = |name: &str| Exported {
             name: name.to_owned(),
+            lines: vec!["A".to_owned(), "West".to_owned()],
             report: Arc::new(report),
         };
         let mut registry = Registry::with_prefix("tickcast");
@@ -443,9 +449,9 @@ mod tests {
             "# HELP tickcast_line_kernel_drops what it is.",
             "# TYPE tickcast_line_kernel_drops counter",
             "tickcast_line_kernel_drops_total{channel=\"one\",line=\"A\"} 5",
-            "tickcast_line_kernel_drops_total{channel=\"two\",line=\"B\"} 6",
-            "tickcast_line_state{channel=\"one\",line=\"B\",state=\"down\"} 1",
-            "tickcast_line_state{channel=\"one\",line=\"B\",state=\"up\"} 0",
+            "tickcast_line_kernel_drops_total{channel=\"two\",line=\"West\"} 6",
+            "tickcast_line_state{channel=\"one\",line=\"West\",state=\"down\"} 1",
+            "tickcast_line_state{channel=\"one\",line=\"West\",state=\"up\"} 0",
             "tickcast_channel_gaps_declared_total{channel=\"two\"} 3",
             "# TYPE tickcast_channel_held_messages gauge",
             "tickcast_channel_held_messages{channel=\"two\"} 4",

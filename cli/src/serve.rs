@@ -4,7 +4,6 @@
 //! threads start: what can fail fails before anything runs.  SIGHUP reads the file again and applies what can
 //! change; a file that is refused changes nothing.
 
-use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,12 +12,11 @@ use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
 use tickcast_book::link::{self, Publisher, WhenFull};
-use tickcast_book::report::{Reading, ReadingKind, Report};
-use tickcast_codecs::protocol::Protocol;
 use tickcast_fanout::edge::Feed;
 use tickcast_feed::counters::ChannelStatus;
 use tickcast_feed::limits::RING_SLOTS;
 use tickcast_feed::receiver::{self, Wait};
+use tickcast_feed::shard::Share;
 use tickcast_feed::socket::MulticastSocket;
 use tickcast_feed::{Shard, ShardConfig};
 
@@ -88,7 +86,11 @@ impl Receiving {
             .map(MulticastSocket::receive_buffer_bytes)
             .min()
             .unwrap_or(0);
-        let (shard, status, feed) = shard(&channel.name, &channel.venue, channel.protocol, number);
+        let (shard, status, feed) = shard(
+            &channel.name,
+            &channel.shard(number, Share::WHOLE),
+            &channel.venue,
+        );
         let (core, name) = (channel.cores.first().copied(), channel.name.clone());
         let wait = match channel.wait {
             config::Wait::Sleep | config::Wait::Adaptive => Wait::Sleep,
@@ -162,16 +164,16 @@ fn spawn(
 /// A shard whose updates go to a reactor, and the reactor's end of it.
 pub(crate) fn shard(
     name: &str,
+    config: &ShardConfig,
     venue: &str,
-    protocol: Protocol,
-    number: u16,
 ) -> (Shard<Publisher>, Arc<ChannelStatus>, Feed) {
     let (publisher, subscription) = link::link(RING_SLOTS, WhenFull::Overrun);
     let status = Arc::new(ChannelStatus::default());
-    let info = serving::channel_info(name.to_owned(), venue, protocol);
+    let info = serving::channel_info(name.to_owned(), venue, config.protocol);
     let feed = serving::feed(info, subscription, Arc::clone(&status));
-    let config = ShardConfig::new(protocol, number, venue);
-    let shard = Shard::new(&config, publisher, (), 0);
+    let shard = Shard::new(config, publisher, (), 0);
+    // Whoever looks before its thread runs sees a channel that is idle.
+    status.store(|report| shard.report(report));
     (shard, status, feed)
 }
 
@@ -256,7 +258,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         let status = one.status;
         channels.push(Exported {
             name: channel.name.clone(),
-            report: Arc::new(move || report(&status)),
+            lines: channel.lines.iter().map(|line| line.name.clone()).collect(),
+            report: Arc::new(move || status.load()),
         });
         receiving.push(one.receiving);
         feeds.push(one.feed);
@@ -292,25 +295,4 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         metrics.stop();
     }
     served
-}
-
-/// A channel's counters as a report.
-fn report(status: &ChannelStatus) -> Report {
-    let mut names = BTreeSet::new();
-    Report {
-        readings: status
-            .load()
-            .into_iter()
-            // The market counts gaps too.
-            .filter(|&(name, _)| names.insert(name))
-            .map(|(name, value)| Reading {
-                name,
-                help: "what the channel counted",
-                kind: ReadingKind::Counter,
-                line: None,
-                value,
-            })
-            .collect(),
-        ..Report::default()
-    }
 }

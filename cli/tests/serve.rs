@@ -73,6 +73,7 @@ receive_buffer_min = "1B"
 group = "{a}"
 [[channel.line]]
 group = "{b}"
+name = "West"
 [channel.recovery]
 reorder_wait = "1ms"
 "#
@@ -281,7 +282,7 @@ fn a_wrong_configuration_is_refused_with_all_that_is_wrong_before_any_socket_is_
         for part in [
             format!("{path}:6: totalview: interface = \"lo\": has to be"),
             format!("{path}:7: totalview: colour = 1: unknown key"),
-            format!("{path}:14: totalview recovery: reorder_wait = 1: has to be a duration"),
+            format!("{path}:15: totalview recovery: reorder_wait = 1: has to be a duration"),
         ] {
             assert!(said.contains(&part), "{part}\n{said}");
         }
@@ -297,7 +298,7 @@ fn a_wrong_configuration_is_refused_with_all_that_is_wrong_before_any_socket_is_
     let mistake = &json["mistakes"][2];
     assert_eq!(
         (&mistake["line"], &mistake["key"], &mistake["value"]),
-        (&14.into(), &"reorder_wait".into(), &"1".into())
+        (&15.into(), &"reorder_wait".into(), &"1".into())
     );
 
     let missing = tickcast(&["serve", "-c", "/nowhere/tickcast.toml"]);
@@ -355,12 +356,15 @@ fn metrics_are_read_at_each_scrape_and_parse() {
         "tickcast_hub_connected_total",
         "tickcast_channel_stale{channel=\"totalview\"}",
         "tickcast_channel_state{channel=\"totalview\",state=\"synchronized\"}",
-        "tickcast_channel_packets_total{channel=\"totalview\"}",
+        "tickcast_channel_messages_total{channel=\"totalview\"}",
+        "tickcast_channel_repair_seconds_count{channel=\"totalview\"}",
+        "tickcast_line_packets_total{channel=\"totalview\",line=\"A\"}",
+        "tickcast_line_state{channel=\"totalview\",line=\"West\",state=\"up\"}",
     ] {
         assert!(before.contains_key(name), "{name}\n{before:#?}");
     }
     // What comes in shows, sooner or later.
-    let rejected = "tickcast_channel_rejected_total{channel=\"totalview\"}";
+    let rejected = "tickcast_line_packets_rejected_total{channel=\"totalview\",line=\"A\"}";
     assert_eq!(before.get(rejected), Some(&0.0));
     let sender = multicast_sender(site.lines[0], LOCALHOST).unwrap();
     let deadline = Instant::now() + PATIENCE;

@@ -4,6 +4,8 @@
 
 use std::fmt;
 
+use tickcast_feed::limits;
+
 use super::units::{Bytes, Nanos};
 
 /// Where a key stands.
@@ -218,7 +220,7 @@ keys! {
         "How the receiver waits for packets: in the kernel, in the kernel after `spin` of looking, or never sleeping.";
     SPIN = Channel "spin", duration(Some(Nanos::us(50)), Nanos::us(1), Nanos::ms(100)), false,
         "How long an adaptive receiver looks before it sleeps.";
-    RECEIVE_BUFFER = Channel "receive_buffer", size(Bytes::mib(32), Bytes::kib(64), Bytes::mib(1024)), false,
+    RECEIVE_BUFFER = Channel "receive_buffer", size(Bytes(limits::RECEIVE_BUFFER_BYTES as u64), Bytes::kib(64), Bytes::mib(1024)), false,
         "The kernel's buffer that each line's socket asks for.";
     RECEIVE_BUFFER_MIN = Channel "receive_buffer_min", size(Bytes::mib(8), Bytes(0), Bytes::mib(1024)), false,
         "If the kernel grants less, the program doesn't start.";
@@ -258,24 +260,24 @@ keys! {
         "GLIMPSE: the login.";
     PASSWORD_FILE = Recovery "password_file", text(None, "a file of mode 0600 with up to 10 letters or digits"), true,
         "GLIMPSE: the password's file, relative to this one; left out, the password is empty.";
-    REORDER_WAIT = Recovery "reorder_wait", duration(Some(Nanos::ms(1)), Nanos(0), Nanos::ms(1_000)), false,
+    REORDER_WAIT = Recovery "reorder_wait", duration(Some(Nanos(limits::REORDER_WAIT_NS)), Nanos(0), Nanos::ms(1_000)), false,
         "How long messages may be missing before that is a gap: the other line may bring them.";
-    HELD_MESSAGES_MAX = Recovery "held_messages_max", number(Some(65_536), 1, 1 << 20), false,
+    HELD_MESSAGES_MAX = Recovery "held_messages_max", number(Some(limits::HELD_MESSAGES_MAX as u64), 1, limits::BACKLOG_MESSAGES_MAX as u64), false,
         "Messages behind missing ones that make it a gap at once.";
-    HELD_BYTES_MAX = Recovery "held_bytes_max", size(Bytes::mib(8), Bytes::kib(64), Bytes::mib(64)), false,
+    HELD_BYTES_MAX = Recovery "held_bytes_max", size(Bytes(limits::HELD_BYTES_MAX as u64), Bytes::kib(64), Bytes(limits::BACKLOG_BYTES_MAX as u64)), false,
         "Bytes behind missing messages that make it a gap at once.";
-    REQUEST_TIMEOUT = Recovery "request_timeout", duration(Some(Nanos::ms(50)), Nanos::ms(1), Nanos::ms(10_000)), true,
+    REQUEST_TIMEOUT = Recovery "request_timeout", duration(Some(Nanos(limits::REQUEST_TIMEOUT_NS)), Nanos::ms(1), Nanos::ms(10_000)), true,
         "How long an answer may take; doubled with each attempt, up to sixteen times.";
-    REQUEST_ATTEMPTS_MAX = Recovery "request_attempts_max", number(Some(5), 1, 100), true,
+    REQUEST_ATTEMPTS_MAX = Recovery "request_attempts_max", number(Some(limits::REQUEST_ATTEMPTS_MAX as u64), 1, 100), true,
         "Requests to one server before the next is asked; after the last, a snapshot has to help.";
-    REQUESTS_PER_SECOND_MAX = Recovery "requests_per_second_max", number(Some(100), 1, 10_000), true,
+    REQUESTS_PER_SECOND_MAX = Recovery "requests_per_second_max", number(Some(limits::REQUESTS_PER_SECOND_MAX as u64), 1, 10_000), true,
         "Unanswered requests in a second; venues have quotas.";
-    GAP_AGE_MAX = Recovery "gap_age_max", duration(Some(Nanos::ms(2_000)), Nanos::ms(10), Nanos::ms(60_000)), true,
+    GAP_AGE_MAX = Recovery "gap_age_max", duration(Some(Nanos(limits::GAP_AGE_NS_MAX)), Nanos::ms(10), Nanos::ms(60_000)), true,
         "How long nothing of a gap may come before a snapshot is loaded.";
-    SNAPSHOT_ATTEMPTS_MAX = Recovery "snapshot_attempts_max", number(Some(3), 1, 100), true,
+    SNAPSHOT_ATTEMPTS_MAX = Recovery "snapshot_attempts_max", number(Some(limits::SNAPSHOT_ATTEMPTS_MAX as u64), 1, 100), true,
         "Snapshots tried one after the other before a longer pause.";
-    LINE_SILENT = Recovery "line_silent", duration(Some(Nanos::ms(1_500)), Nanos::ms(10), Nanos::ms(600_000)), false,
+    LINE_SILENT = Recovery "line_silent", duration(Some(Nanos(limits::LINE_SILENT_NS)), Nanos::ms(10), Nanos::ms(600_000)), false,
         "A line of which nothing came for so long is silent; venues send heartbeats each second.";
-    LINE_DOWN = Recovery "line_down", duration(Some(Nanos::ms(3_000)), Nanos::ms(10), Nanos::ms(600_000)), false,
+    LINE_DOWN = Recovery "line_down", duration(Some(Nanos(limits::LINE_DOWN_NS)), Nanos::ms(10), Nanos::ms(600_000)), false,
         "A line of which nothing came for so long is down.";
 }

@@ -3,6 +3,7 @@
 //! A file is read whole and checked whole before any socket is opened: what is wrong is told all at once,
 //! each mistake with its line, key, value and rule.  Nothing is repaired by a guess.
 
+mod feed;
 mod keys;
 mod read;
 mod units;
@@ -17,7 +18,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Serialize, Serializer};
 use tickcast_codecs::protocol::Protocol;
-use tickcast_feed::limits::CHANNELS_MAX;
+use tickcast_feed::limits::{CHANNELS_MAX, LINES_MAX};
 use toml::de::DeTable;
 
 use self::keys::Place;
@@ -28,9 +29,6 @@ pub(crate) use self::keys::tables;
 pub(crate) use self::read::Mistake;
 pub(crate) use self::units::{Bytes, Nanos};
 pub(crate) use self::warnings::{Machine, warnings};
-
-/// Lines of a channel: exchanges send two, some sites see each through two networks.
-pub(crate) const LINES_MAX: usize = 8;
 
 /// Request servers, and snapshot servers, of a channel.
 const SERVERS_MAX: usize = 8;
