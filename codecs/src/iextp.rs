@@ -6,9 +6,9 @@
 //! refused whole, so no message of it is ever delivered.
 //!
 //! A message of length 0 is legal here: what it means is the higher protocol's business.  So is an
-//! unknown protocol id.  Not done: the bytestream half of the protocol beyond carrying its numbers
-//! (every IEX feed retransmits by sequence number), and TCP framing beyond
-//! [`SegmentHeader::segment_length`].
+//! unknown protocol id.  Over TCP segments follow each other as a stream of bytes; [`Segments`] cuts it.
+//! Not done: the bytestream half of the protocol beyond carrying its numbers (every IEX feed retransmits
+//! by sequence number).
 
 use zerocopy::byteorder::little_endian::{I64, U16, U32};
 use zerocopy::{FromBytes, IntoBytes};
@@ -253,6 +253,53 @@ impl<'a> Iterator for Messages<'a> {
 }
 
 impl ExactSizeIterator for Messages<'_> {}
+
+/// Bytes of the longest segment: the payload's length has 16 bits.
+pub const SEGMENT_BYTES_MAX: usize = SegmentHeader::LENGTH + 0xFFFF;
+
+/// Cuts a byte stream into segments ("TCP Gap Fill"), wherever TCP split or joined it.
+///
+/// It holds two segments of the greatest length at most, so that after all whole segments were taken there
+/// is room for one more.
+#[derive(Debug, Clone, Default)]
+pub struct Segments {
+    buffer: Vec<u8>,
+    /// Bytes of `buffer` that were given out.
+    taken: usize,
+}
+
+impl Segments {
+    /// A machine at the beginning of a connection.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes bytes, and tells how many: all, unless about 128 KiB are held.  At least one is taken if
+    /// [`Segments::poll`] gave `None` before.
+    pub fn handle_bytes(&mut self, bytes: &[u8]) -> usize {
+        self.buffer.drain(..self.taken);
+        self.taken = 0;
+        let room = SEGMENT_BYTES_MAX
+            .saturating_mul(2)
+            .saturating_sub(self.buffer.len());
+        let accepted = bytes.get(..room).unwrap_or(bytes);
+        self.buffer.extend_from_slice(accepted);
+        accepted.len()
+    }
+
+    /// The next whole segment, or why it isn't one; `None` if more bytes are needed.
+    ///
+    /// After an error the stream can't be trusted any more: nothing says where the next segment begins but
+    /// the one that was refused.
+    pub fn poll(&mut self) -> Option<Result<Segment<'_>, DecodeError>> {
+        let held = self.buffer.get(self.taken..)?;
+        let (header, _) = SegmentHeader::ref_from_prefix(held).ok()?;
+        let segment = held.get(..header.segment_length())?;
+        self.taken = self.taken.saturating_add(segment.len());
+        Some(Segment::parse(segment))
+    }
+}
 
 /// What all segments of one stream have in common.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -217,5 +217,8 @@ mod tests {
             SessionId::from_number(u32::MAX).as_str(),
             Some("4294967295")
         );
+        assert_eq!(SessionId::from_number(u32::MAX).to_number(), Some(u32::MAX));
+        assert_eq!(SessionId::from_padded(b"4294967296").to_number(), None);
+        assert_eq!(SessionId::from_padded(b"A").to_number(), None);
     }
 }

@@ -572,7 +572,7 @@ impl Arbiter {
             self.held.advance(self.next);
         }
         let mut held = self.held.insert(sequence, ts_recv, message);
-        if held == Err(Refused::Full) && self.phase == Phase::Loading {
+        if held == Err(Refused::Full) && (self.phase == Phase::Loading || self.beyond_requests) {
             // The newest messages are what a snapshot will need.
             self.collapse(sequence, now);
             held = self.held.insert(sequence, ts_recv, message);

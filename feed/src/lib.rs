@@ -9,7 +9,8 @@
 //! | [`recovery`] | what to ask for, of whom, and when again (machine) |
 //! | [`channel`] | packets in, events out, in order, each once (machine) |
 //! | [`shard`] | a channel, its market and what it tells (machine) |
-//! | [`snapshot`] | what a shard asks of a snapshot server, and gets |
+//! | [`snapshot`] | one load of a snapshot, beside the books (machine) |
+//! | [`loader`] | the thread that connects a load to a snapshot server (edge) |
 //! | [`counters`] | what is counted, and the copy that other threads read |
 //! | [`socket`] | the multicast socket (edge) |
 //! | [`receiver`] | the pinned thread that moves packets from the socket to the shard (edge) |
@@ -23,6 +24,7 @@ pub mod gaps;
 mod held;
 pub mod limits;
 pub mod line;
+pub mod loader;
 pub mod receiver;
 pub mod recovery;
 mod repair;
@@ -35,4 +37,5 @@ pub use arbiter::{ArbiterConfig, Source};
 pub use channel::Channel;
 pub use recovery::RecoveryConfig;
 pub use repair::RepairTimes;
-pub use shard::{Shard, ShardConfig, Share};
+pub use shard::{Shard, ShardConfig};
+pub use snapshot::Share;

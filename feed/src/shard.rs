@@ -21,32 +21,7 @@ use crate::counters::{self, ChannelCounters};
 use crate::limits::SNAPSHOTS_PER_ROUND_MAX;
 use crate::recovery::RecoveryConfig;
 use crate::session::{Missing, Start};
-use crate::snapshot::{LoadRequest, Loaded};
-
-/// Which instruments of a channel a shard keeps.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Share {
-    /// Those whose number leaves this remainder.
-    pub index: u16,
-    /// Divided by this: how many shards there are; at least 1.
-    pub of: u16,
-}
-
-impl Share {
-    /// All of them.
-    pub const WHOLE: Self = Self { index: 0, of: 1 };
-
-    /// Whether an instrument belongs to it; number 0, the channel itself, belongs to all.
-    #[inline]
-    #[must_use]
-    pub const fn has(self, instrument_id: u32) -> bool {
-        if self.of <= 1 {
-            return true;
-        }
-        let number = instrument_id & 0xffff;
-        number == 0 || number % self.of as u32 == self.index as u32
-    }
-}
+use crate::snapshot::{LoadRequest, Loaded, Share};
 
 /// What a shard receives and keeps.
 #[derive(Debug, Clone, Copy)]
@@ -123,7 +98,7 @@ struct Apply<'a, U, O> {
 impl<U: UpdateSink, O: Observer> Sink for Apply<'_, U, O> {
     #[inline]
     fn event(&mut self, header: &Header, event: &Event) {
-        if !self.share.has(header.instrument_id) {
+        if !self.share.holds(header.instrument_id) {
             return;
         }
         let applied = self.market.apply(header, event, self.updates);

@@ -6,3 +6,28 @@ pub const GROUPS_MAX: usize = 4_096;
 
 /// Symbols that a filter remembers by number: stock locates are 16 bits.
 pub const LOCATES_MAX: usize = 65_536;
+
+/// Requests of one peer that a request server answers in any second: what venues allow a client.
+pub const REQUESTS_PER_SECOND_MAX: u32 = 100;
+
+/// Answers that wait to be sent: they are sent at once, so that more means that nobody sends.
+pub const ANSWERS_MAX: usize = 64;
+
+/// Ranges of one gap fill request: as many as fit a UDP packet of an Ethernet.
+pub const REQUEST_RANGES_MAX: usize = 90;
+
+/// Messages of one answer over UDP: "Maximum UDP Retransmission Response: 1,000 messages per Retransmission
+/// Request" (IEX DEEP and DEEP+ specifications).
+pub const UDP_RETRANSMISSION_MESSAGES_MAX: u64 = 1_000;
+
+/// Bytes that a server writes to a connection at once: some 64 KiB, what a socket takes.
+pub const STREAM_CHUNK_BYTES: usize = 64 * 1024;
+
+/// A client that is silent for so long is dead: "typically 15 seconds" (`SoupBinTCP` 1.3).
+pub const STREAM_IDLE_NS_MAX: u64 = 15_000_000_000;
+
+/// A gap fill client has to send its request "immediately upon establishing a connection".
+pub const REQUEST_WAIT_NS_MAX: u64 = 1_000_000_000;
+
+/// Connections that a server serves at once, each with a thread of its own.
+pub const CONNECTIONS_MAX: usize = 16;

@@ -81,7 +81,7 @@ const LOCATES: usize = 1 << 16;
 enum Midnight {
     /// Not known yet.
     Unknown,
-    /// Found from a packet's stamp: good for the session.
+    /// Found from a packet's stamp, or given for the session: good for the session.
     Found(u64),
     /// Given: good for ever.
     Given(u64),
@@ -103,6 +103,16 @@ impl Normalizer {
     pub fn with_midnight(self, midnight: u64) -> Self {
         Self {
             midnight: Midnight::Given(midnight),
+            ..self
+        }
+    }
+
+    /// Takes midnight (nanoseconds since the Unix epoch) as if a packet of this session had told it: good
+    /// until the next session begins.
+    #[must_use]
+    pub fn with_session_midnight(self, midnight: u64) -> Self {
+        Self {
+            midnight: Midnight::Found(midnight),
             ..self
         }
     }

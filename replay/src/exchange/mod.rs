@@ -5,18 +5,35 @@
 //! | [`market`] | invents a trading day, message by message, in Nasdaq TotalView-ITCH 5.0 |
 //! | [`publisher`] | packs messages into MoldUDP64 downstream packets |
 //! | [`repeater`] | plays recorded IEX-TP packets over and over, each time as a new session |
-//! | [`edge`] | the only I/O: paces the machines by the clock and sends what they give |
+//! | [`store`] | keeps what was published, to be asked for again |
+//! | [`request_server`] | answers MoldUDP64 requests |
+//! | [`glimpse_server`] | tells the books to one SoupBinTCP connection |
+//! | [`gap_fill_server`] | answers IEX-TP gap fill requests, over UDP and TCP |
+//! | [`servers`] | the servers' I/O: sockets and threads |
+//! | [`edge`] | the publishers' I/O: paces the machines by the clock and sends what they give |
 //!
 //! The machines take `now` and give bytes; they know neither clock nor socket, so one seed gives one
 //! run.  Everything invented here is recognizably so: the symbols belong to no listed security.
 
+mod counters;
 pub mod edge;
+pub mod gap_fill_server;
+pub mod glimpse_server;
 pub mod market;
 mod orders;
+mod peers;
 pub mod publisher;
 mod random;
 pub mod repeater;
+pub mod request_server;
+pub mod servers;
+pub mod store;
 
+pub use gap_fill_server::{GapFillConfig, GapFillConnection, GapFillServer};
+pub use glimpse_server::{GlimpseConfig, GlimpseServer, Manner, Snapshot};
 pub use market::{Market, MarketConfig, Step};
 pub use publisher::{Publisher, PublisherConfig};
 pub use repeater::{Recorded, Repeater};
+pub use request_server::{RequestServer, RequestServerConfig};
+pub use servers::Servers;
+pub use store::Store;
