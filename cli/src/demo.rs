@@ -18,7 +18,7 @@ use tickcast_replay::exchange::edge::{
 };
 use tickcast_replay::exchange::repeater::IEX_DEEP;
 use tickcast_replay::exchange::{
-    Market, MarketConfig, Publisher, PublisherConfig, Recorded, Repeater,
+    LineConfig, Lines, Market, MarketConfig, PublisherConfig, Recorded, Repeater,
 };
 
 use crate::Failure;
@@ -112,7 +112,7 @@ enum Machine {
 }
 
 impl Transmit for Machine {
-    fn poll_transmit(&mut self, now: u64, packet: &mut Vec<u8>) -> bool {
+    fn poll_transmit(&mut self, now: u64, packet: &mut Vec<u8>) -> Option<u8> {
         match self {
             Self::Market(machine) => machine.poll_transmit(now, packet),
             Self::Capture(machine) => Transmit::poll_transmit(&mut **machine, now, packet),
@@ -149,20 +149,21 @@ fn machines(arguments: &Arguments) -> Result<[(Channel, SocketAddrV4, Machine); 
     });
     // The session tells runs apart: a receiver of the last run's packets sees another session.
     let session = format!("DEMO{:06}", wall_clock() / 1_000_000_000 % 1_000_000);
-    let publisher = Publisher::new(
-        PublisherConfig {
+    let line = LineConfig {
+        publisher: PublisherConfig {
             session: SessionId::from_padded(session.as_bytes()),
             ..PublisherConfig::default()
         },
-        0,
-    );
+        ..LineConfig::default()
+    };
+    let lines = Lines::new(&[line], 0);
     let xnas = SocketAddrV4::new(XNAS_GROUP, 0);
     let iexg = SocketAddrV4::new(IEXG_GROUP, 0);
     Ok([
         (
             channel("totalview", Protocol::MoldUdp64Itch50, xnas),
             xnas,
-            Machine::Market(Box::new(MarketChannel::new(market, publisher))),
+            Machine::Market(Box::new(MarketChannel::new(market, lines))),
         ),
         (
             channel("deep", Protocol::IexTpDeep10, iexg),
@@ -256,7 +257,7 @@ fn in_process(machine: &mut Machine, stop: &AtomicBool, take: &mut dyn FnMut(Opt
     let mut packet = Vec::new();
     while !stop.load(Ordering::Relaxed) {
         let now = u64::try_from(clock.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        while machine.poll_transmit(now, &mut packet) {
+        while machine.poll_transmit(now, &mut packet).is_some() {
             take(Some(&packet));
         }
         take(None);

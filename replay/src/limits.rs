@@ -31,3 +31,11 @@ pub const REQUEST_WAIT_NS_MAX: u64 = 1_000_000_000;
 
 /// Connections that a server serves at once, each with a thread of its own.
 pub const CONNECTIONS_MAX: usize = 16;
+/// Lines of one channel: venues have two; a line's number is a byte.
+pub const LINES_MAX: usize = 16;
+
+/// Packets that a fault injector holds back: 60 s of 1,000 packets a second, to be replayed.
+pub const FAULT_PACKETS_MAX: usize = 65_536;
+
+/// Their bytes: 64 MiB are 45,000 full packets, and as much as a receiver holds behind a gap.
+pub const FAULT_BYTES_MAX: usize = 64 * 1024 * 1024;

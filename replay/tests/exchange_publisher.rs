@@ -5,7 +5,9 @@ use tickcast_codecs::SessionId;
 use tickcast_codecs::moldudp64::{DownstreamPacket, Kind};
 use tickcast_replay::exchange::edge::{MarketChannel, Transmit};
 use tickcast_replay::exchange::publisher::PublishError;
-use tickcast_replay::exchange::{Market, MarketConfig, Publisher, PublisherConfig};
+use tickcast_replay::exchange::{
+    LineConfig, Lines, Market, MarketConfig, Publisher, PublisherConfig,
+};
 
 const SECOND: u64 = 1_000_000_000;
 
@@ -138,13 +140,13 @@ fn a_channel_publishes_the_market_at_its_pace_and_skips_time_that_it_slept() {
         messages_per_second: 1_000,
         ..MarketConfig::default()
     };
-    let publisher = Publisher::new(PublisherConfig::default(), 0);
-    let mut channel = MarketChannel::new(Market::new(market), publisher);
+    let lines = Lines::new(&[LineConfig::default()], 0);
+    let mut channel = MarketChannel::new(Market::new(market), lines);
     let mut packet = Vec::new();
     let mut messages_until = |channel: &mut MarketChannel, mut now: u64, until: u64| {
         let mut messages = 0;
         while now <= until {
-            while channel.poll_transmit(now, &mut packet) {
+            while channel.poll_transmit(now, &mut packet).is_some() {
                 let view = DownstreamPacket::parse(&packet).unwrap();
                 messages += u64::from(view.count());
             }
@@ -158,7 +160,7 @@ fn a_channel_publishes_the_market_at_its_pace_and_skips_time_that_it_slept() {
     let second = messages_until(&mut channel, 1_000 * SECOND, 1_005 * SECOND);
     assert!((3_500..7_500).contains(&second), "{second}");
     channel.handle_end(1_006 * SECOND);
-    while channel.poll_transmit(1_006 * SECOND, &mut packet) {}
+    while channel.poll_transmit(1_006 * SECOND, &mut packet).is_some() {}
     let view = DownstreamPacket::parse(&packet).unwrap();
     assert_eq!(view.kind(), Kind::EndOfSession);
 }

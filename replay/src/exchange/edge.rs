@@ -1,9 +1,10 @@
 //! The exchange's only I/O: a loop that asks a machine for packets when they are due, and sockets to send
 //! them to.
 //!
-//! [`run`] paces a machine by the monotonic clock and hands each packet to a callback: one made by
-//! [`multicast`] sends it to multicast groups; any other stays within the process, where multicast
-//! isn't possible.  The pace is human, not nanosecond: between packets the thread sleeps.
+//! [`run`] paces a machine by the monotonic clock and hands each packet to a callback, with its line: one
+//! made by [`multicast`] sends it to that line's multicast group; any other stays within the process, where
+//! multicast isn't possible.  What is due is sent in one go; the thread sleeps when nothing is due for
+//! longer than [`SLEEP_NS_MIN`], and gives way to others until then.
 //!
 //! On the loopback interface the time to live is 0, elsewhere 1: nothing here can leave the network it is
 //! attached to.
@@ -15,14 +16,14 @@ use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
+use super::lines::Lines;
 use super::market::Market;
-use super::publisher::Publisher;
 use super::repeater::Repeater;
 
 /// A machine that gives packets when they are due.
 pub trait Transmit {
-    /// Writes the next packet that is due into `packet`, in place of what it held.  `false`: none is.
-    fn poll_transmit(&mut self, now: u64, packet: &mut Vec<u8>) -> bool;
+    /// Writes the next packet that is due into `packet`, in place of what it held, and gives its line.
+    fn poll_transmit(&mut self, now: u64, packet: &mut Vec<u8>) -> Option<u8>;
 
     /// When the next packet is due; `None`: there will be none.
     fn poll_timeout(&self) -> Option<u64>;
@@ -31,9 +32,10 @@ pub trait Transmit {
     fn handle_end(&mut self, now: u64);
 }
 
+/// A recording has one line.
 impl Transmit for Repeater {
-    fn poll_transmit(&mut self, now: u64, packet: &mut Vec<u8>) -> bool {
-        Self::poll_transmit(self, now, packet)
+    fn poll_transmit(&mut self, now: u64, packet: &mut Vec<u8>) -> Option<u8> {
+        Self::poll_transmit(self, now, packet).then_some(0)
     }
 
     fn poll_timeout(&self) -> Option<u64> {
@@ -45,14 +47,14 @@ impl Transmit for Repeater {
     }
 }
 
-/// A [`Market`] whose messages a [`Publisher`] packs: one channel of the exchange.
+/// A [`Market`] whose messages go out on [`Lines`]: one channel of the exchange.
 ///
 /// Market time begins with the first poll.  Whoever polls more than a second late gets no burst: the
-/// market was asleep for that time.
+/// market was asleep for that time.  When the market's day is over, so is the session.
 #[derive(Debug)]
 pub struct MarketChannel {
     market: Market,
-    publisher: Publisher,
+    lines: Lines,
     /// The next message, and its time of the market.
     message: Vec<u8>,
     offset_ns: u64,
@@ -62,21 +64,24 @@ pub struct MarketChannel {
 }
 
 /// Behind by more than this, the market's time is put off.
-const LATE_MAX_NS: u64 = 1_000_000_000;
+const LATE_NS_MAX: u64 = 1_000_000_000;
 /// Longest sleep: how late a stop may be noticed.
-const SLEEP_MAX: Duration = Duration::from_millis(50);
+const SLEEP_NS_MAX: u64 = 50_000_000;
+/// A sleep takes that much longer than it was told to (the kernel's timer slack); shorter ones would be
+/// late.
+pub const SLEEP_NS_MIN: u64 = 50_000;
 /// Wanted size of a sender's socket buffer; the system may give less.
 const SEND_BUFFER_BYTES: usize = 1 << 20;
 
 impl MarketChannel {
     /// A channel before its first message.
     #[must_use]
-    pub fn new(mut market: Market, publisher: Publisher) -> Self {
+    pub fn new(mut market: Market, lines: Lines) -> Self {
         let mut message = Vec::with_capacity(64);
         let offset_ns = market.next(&mut message).offset_ns;
         Self {
             market,
-            publisher,
+            lines,
             message,
             offset_ns,
             started: None,
@@ -92,25 +97,29 @@ impl MarketChannel {
 }
 
 impl Transmit for MarketChannel {
-    fn poll_transmit(&mut self, now: u64, packet: &mut Vec<u8>) -> bool {
+    fn poll_transmit(&mut self, now: u64, packet: &mut Vec<u8>) -> Option<u8> {
         let started = self.started.get_or_insert(now);
         let late = now.saturating_sub(started.saturating_add(self.offset_ns));
-        if late > LATE_MAX_NS {
+        if late > LATE_NS_MAX && !self.ended {
             *started += late;
         }
         let started = *started;
         loop {
-            if self.publisher.poll_transmit(now, packet) {
-                return true;
+            if let Some(line) = self.lines.poll_transmit(now, packet) {
+                return Some(line);
             }
             let due = started.saturating_add(self.offset_ns);
             if self.ended || due > now {
-                return false;
+                return None;
             }
-            // Every ITCH message fits a packet; a publisher configured for less than 52 bytes sends none.
-            if self.publisher.handle_message(due, &self.message).is_err() {
+            if self.message.is_empty() {
+                self.handle_end(due);
+                continue;
+            }
+            // Every ITCH message fits a packet; lines configured for less than 52 bytes send none.
+            if self.lines.handle_message(due, &self.message).is_err() {
                 self.ended = true;
-                return false;
+                return None;
             }
             self.message.clear();
             self.offset_ns = self.market.next(&mut self.message).offset_ns;
@@ -118,7 +127,7 @@ impl Transmit for MarketChannel {
     }
 
     fn poll_timeout(&self) -> Option<u64> {
-        let packet = self.publisher.poll_timeout();
+        let packet = self.lines.poll_timeout();
         if self.ended {
             return packet;
         }
@@ -130,7 +139,7 @@ impl Transmit for MarketChannel {
 
     fn handle_end(&mut self, now: u64) {
         self.ended = true;
-        self.publisher.handle_end(now);
+        self.lines.handle_end(now);
     }
 }
 
@@ -166,24 +175,27 @@ pub fn multicast_sender(group: SocketAddrV4, interface: Ipv4Addr) -> io::Result<
     Ok(socket.into())
 }
 
-/// A callback for [`run`] that sends each packet to every socket, in their order: line A, line B.
+/// A callback for [`run`] that sends each packet to its line's socket; those of other lines go nowhere.
 ///
 /// A packet that the system has no room for at the moment is lost, as on a real network; any other error
 /// is returned.
-pub fn multicast(lines: Vec<UdpSocket>) -> impl FnMut(&[u8]) -> io::Result<()> + Send {
-    move |packet| {
-        for line in &lines {
-            match line.send(packet) {
-                Ok(_) => {}
-                Err(error)
-                    if matches!(
-                        error.kind(),
-                        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
-                    ) => {}
-                Err(error) => return Err(error),
+pub fn multicast(lines: Vec<UdpSocket>) -> impl FnMut(u8, &[u8]) -> io::Result<()> + Send {
+    move |line, packet| {
+        let Some(socket) = lines.get(usize::from(line)) else {
+            return Ok(());
+        };
+        match socket.send(packet) {
+            Ok(_) => Ok(()),
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+                ) =>
+            {
+                Ok(())
             }
+            Err(error) => Err(error),
         }
-        Ok(())
     }
 }
 
@@ -195,7 +207,7 @@ pub fn multicast(lines: Vec<UdpSocket>) -> impl FnMut(&[u8]) -> io::Result<()> +
 /// The first error of `deliver`; the machine is as it was then.
 pub fn run(
     machine: &mut impl Transmit,
-    mut deliver: impl FnMut(&[u8]) -> io::Result<()>,
+    mut deliver: impl FnMut(u8, &[u8]) -> io::Result<()>,
     stop: &AtomicBool,
 ) -> io::Result<Sent> {
     let clock = Instant::now();
@@ -203,8 +215,8 @@ pub fn run(
     let mut packet = Vec::new();
     let mut sent = Sent::default();
     let mut transmit = |machine: &mut dyn Transmit, now: u64| -> io::Result<()> {
-        while machine.poll_transmit(now, &mut packet) {
-            deliver(&packet)?;
+        while let Some(line) = machine.poll_transmit(now, &mut packet) {
+            deliver(line, &packet)?;
             sent.packets += 1;
             sent.bytes += packet.len() as u64;
         }
@@ -215,9 +227,13 @@ pub fn run(
         let Some(due) = machine.poll_timeout() else {
             return Ok(sent);
         };
-        let sleep = Duration::from_nanos(due.saturating_sub(now()));
-        // Parked rather than asleep: whoever sets `stop` may unpark.
-        std::thread::park_timeout(sleep.min(SLEEP_MAX));
+        match due.saturating_sub(now()).checked_sub(SLEEP_NS_MIN) {
+            None | Some(0) => std::thread::yield_now(),
+            // Parked rather than asleep: whoever sets `stop` may unpark.
+            Some(sleep) => {
+                std::thread::park_timeout(Duration::from_nanos(sleep.min(SLEEP_NS_MAX)));
+            }
+        }
     }
     let end = now();
     machine.handle_end(end);

@@ -3,6 +3,8 @@
 //! | module | does |
 //! | --- | --- |
 //! | [`market`] | invents a trading day, message by message, in Nasdaq TotalView-ITCH 5.0 |
+//! | [`compare`] | whether a receiver's books are the market's |
+//! | [`lines`] | one stream on several lines, each with packets of its own |
 //! | [`publisher`] | packs messages into MoldUDP64 downstream packets |
 //! | [`repeater`] | plays recorded IEX-TP packets over and over, each time as a new session |
 //! | [`store`] | keeps what was published, to be asked for again |
@@ -15,15 +17,15 @@
 //! The machines take `now` and give bytes; they know neither clock nor socket, so one seed gives one
 //! run.  Everything invented here is recognizably so: the symbols belong to no listed security.
 
+pub mod compare;
 mod counters;
 pub mod edge;
 pub mod gap_fill_server;
 pub mod glimpse_server;
+pub mod lines;
 pub mod market;
-mod orders;
 mod peers;
 pub mod publisher;
-mod random;
 pub mod repeater;
 pub mod request_server;
 pub mod servers;
@@ -31,7 +33,8 @@ pub mod store;
 
 pub use gap_fill_server::{GapFillConfig, GapFillConnection, GapFillServer};
 pub use glimpse_server::{GlimpseConfig, GlimpseServer, Manner, Snapshot};
-pub use market::{Market, MarketConfig, Step};
+pub use lines::{LineConfig, Lines};
+pub use market::{Day, Market, MarketConfig, Mix, Pace, Schedule, Shape, Step};
 pub use publisher::{Publisher, PublisherConfig};
 pub use repeater::{Recorded, Repeater};
 pub use request_server::{RequestServer, RequestServerConfig};

@@ -55,6 +55,8 @@ pub enum PublishError {
     },
     /// The session has ended.
     Ended,
+    /// The session has no sequence number left for the message.
+    SequenceExhausted,
 }
 
 impl fmt::Display for PublishError {
@@ -68,6 +70,7 @@ impl fmt::Display for PublishError {
                 )
             }
             Self::Ended => f.write_str("the session has ended"),
+            Self::SequenceExhausted => f.write_str("no sequence number is left in the session"),
         }
     }
 }
@@ -85,6 +88,8 @@ pub struct Publisher {
     waiting_since: u64,
     /// When the newest one came.
     arrived: u64,
+    /// How many messages wait.
+    waiting_count: u64,
     next_sequence: u64,
     last_transmit: u64,
     ended: Option<End>,
@@ -94,6 +99,8 @@ pub struct Publisher {
 struct End {
     at: u64,
     told: bool,
+    /// Nothing is told after the first time, or after `told` was true at once.
+    once: bool,
 }
 
 /// Bytes of a message's length, here and in a message block.
@@ -103,6 +110,12 @@ impl Publisher {
     /// A session whose first message will have sequence number 1.
     #[must_use]
     pub fn new(config: PublisherConfig, now: u64) -> Self {
+        Self::starting_at(config, now, 1)
+    }
+
+    /// A publisher whose first message will have this sequence number.
+    #[must_use]
+    pub fn starting_at(config: PublisherConfig, now: u64, sequence: u64) -> Self {
         Self {
             config: PublisherConfig {
                 // Without a pause, heartbeats would never let the caller go.
@@ -113,7 +126,8 @@ impl Publisher {
             sent_to: 0,
             waiting_since: now,
             arrived: now,
-            next_sequence: 1,
+            waiting_count: 0,
+            next_sequence: sequence,
             last_transmit: now,
             ended: None,
         }
@@ -126,24 +140,7 @@ impl Publisher {
     ///
     /// [`PublishError`] if the message can't be sent in this session; nothing changed then.
     pub fn handle_message(&mut self, now: u64, message: &[u8]) -> Result<(), PublishError> {
-        if self.ended.is_some() {
-            return Err(PublishError::Ended);
-        }
-        let max = self
-            .config
-            .packet_bytes_max
-            .saturating_sub(moldudp64::HEADER_LEN + LENGTH_LEN)
-            .min(usize::from(u16::MAX));
-        let len = match u16::try_from(message.len()) {
-            Ok(0) => return Err(PublishError::Empty),
-            Ok(len) if message.len() <= max => len,
-            _ => {
-                return Err(PublishError::TooLong {
-                    len: message.len(),
-                    max,
-                });
-            }
-        };
+        let len = self.check(message)?;
         if self.sent_to == self.waiting.len() {
             self.waiting.clear();
             self.sent_to = 0;
@@ -152,7 +149,36 @@ impl Publisher {
         self.arrived = now;
         self.waiting.extend_from_slice(&len.to_ne_bytes());
         self.waiting.extend_from_slice(message);
+        self.waiting_count += 1;
         Ok(())
+    }
+
+    /// Whether a message can be sent in this session; its length.
+    ///
+    /// # Errors
+    ///
+    /// As [`Publisher::handle_message`].
+    pub fn check(&self, message: &[u8]) -> Result<u16, PublishError> {
+        if self.ended.is_some() {
+            return Err(PublishError::Ended);
+        }
+        let next = self.next_sequence.checked_add(self.waiting_count);
+        if next.is_none_or(|next| next == u64::MAX) {
+            return Err(PublishError::SequenceExhausted);
+        }
+        let max = self
+            .config
+            .packet_bytes_max
+            .saturating_sub(moldudp64::HEADER_LEN + LENGTH_LEN)
+            .min(usize::from(u16::MAX));
+        match u16::try_from(message.len()) {
+            Ok(0) => Err(PublishError::Empty),
+            Ok(len) if message.len() <= max => Ok(len),
+            _ => Err(PublishError::TooLong {
+                len: message.len(),
+                max,
+            }),
+        }
     }
 
     /// Ends the session: what waits is sent, then the end of the session is told.
@@ -160,6 +186,16 @@ impl Publisher {
         self.ended.get_or_insert(End {
             at: now,
             told: false,
+            once: false,
+        });
+    }
+
+    /// Stops: what waits is sent, then the end of the session once if it is to be `told`, and nothing more.
+    pub(super) fn handle_retire(&mut self, now: u64, told: bool) {
+        self.ended = Some(End {
+            at: now,
+            told: !told,
+            once: true,
         });
     }
 
@@ -188,9 +224,17 @@ impl Publisher {
         let waiting = self.waiting.len() - self.sent_to;
         match self.ended {
             Some(_) if waiting > 0 => Some(0),
-            None if waiting > self.config.packet_bytes_max - moldudp64::HEADER_LEN => Some(0),
+            None if waiting
+                > self
+                    .config
+                    .packet_bytes_max
+                    .saturating_sub(moldudp64::HEADER_LEN) =>
+            {
+                Some(0)
+            }
             None if waiting > 0 => Some(self.waiting_since.saturating_add(self.config.flush_ns)),
             Some(end) if !end.told => Some(0),
+            Some(end) if end.once => None,
             Some(end) if heartbeat > end.at.saturating_add(self.config.end_of_session_ns) => None,
             Some(_) | None => Some(heartbeat),
         }
@@ -220,6 +264,7 @@ impl Publisher {
             }
             self.sent_to += LENGTH_LEN + length;
         }
+        self.waiting_count -= u64::from(builder.count());
         self.next_sequence = builder.next_sequence();
         // What is left didn't fit, so it is from the end of what came.
         self.waiting.drain(..self.sent_to);

@@ -2,10 +2,12 @@
 //!
 //! Plain and complete rather than fast: queues are lists through one slab of orders, a side is a
 //! sorted `Vec` of queues with the best at its end (where nearly all of the changes are).  Memory
-//! stops growing once the caps of [`super::market`] are reached.
+//! stops growing once the caps of the market's configuration are reached.
 //!
 //! Invariant: a queue is never empty, its `shares` and `count` are the sums over its orders, and every
-//! order is in exactly one queue and once in its instrument's `live`.
+//! order is in exactly one queue and once in its instrument's `live`.  The end of `live` is where new
+//! orders come in, and one from the end takes the place of each that goes: the nearer to the end, the
+//! younger on the whole.
 
 use tickcast_codecs::Side;
 
@@ -20,11 +22,23 @@ pub(super) struct Order {
     pub(super) tick: u32,
     pub(super) shares: u32,
     pub(super) side: Side,
+    /// Who it is attributed to: 0 is nobody, n the nth of the market's participants.
+    pub(super) mpid: u8,
     /// Neighbours in its queue; `next` also links the free slots.
     previous: u32,
     next: u32,
     /// Where it is in its book's `live`.
     live_at: u32,
+}
+
+/// An order before it has its place.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct New {
+    pub(super) id: u64,
+    pub(super) side: Side,
+    pub(super) tick: u32,
+    pub(super) shares: u32,
+    pub(super) mpid: u8,
 }
 
 /// The orders of one price, oldest first.
@@ -106,7 +120,7 @@ impl Book {
         }
     }
 
-    /// The slots of all displayed orders, in no order.
+    /// The slots of all displayed orders, roughly by age.
     pub(super) fn live(&self) -> &[u32] {
         &self.live
     }
@@ -138,14 +152,41 @@ impl Book {
             .binary_search_by_key(&rank(side, tick), |queue| rank(side, queue.tick))
     }
 
+    /// How many orders queue at a price.
+    pub(super) fn count_at(&self, side: Side, tick: u32) -> u32 {
+        self.find(side, tick)
+            .map_or(0, |at| self.queues(side)[at].count)
+    }
+
+    /// The orders of a side in priority: best price first, then oldest first.
+    pub(super) fn orders<'a>(
+        &'a self,
+        orders: &'a Orders,
+        side: Side,
+    ) -> impl Iterator<Item = &'a Order> {
+        self.queues(side).iter().rev().flat_map(|queue| {
+            core::iter::successors(orders.slots.get(queue.head as usize), |order| {
+                orders.slots.get(order.next as usize)
+            })
+        })
+    }
+
     /// Puts a new order at the end of its price's queue.
-    pub(super) fn add(&mut self, orders: &mut Orders, id: u64, side: Side, tick: u32, shares: u32) {
+    pub(super) fn add(&mut self, orders: &mut Orders, new: New) -> u32 {
+        let New {
+            id,
+            side,
+            tick,
+            shares,
+            mpid,
+        } = new;
         let live_at = u32::try_from(self.live.len()).unwrap_or(NONE);
         let slot = orders.insert(Order {
             id,
             tick,
             shares,
             side,
+            mpid,
             previous: NONE,
             next: NONE,
             live_at,
@@ -171,6 +212,7 @@ impl Book {
                 },
             ),
         }
+        slot
     }
 
     /// Takes shares off an order; without a share left it is gone.
