@@ -11,7 +11,7 @@ use tickcast_codecs::protocol::Protocol;
 use tickcast_fanout::edge::Feed;
 use tickcast_feed::Source;
 use tickcast_feed::receiver::wall_clock;
-use tickcast_feed::shard::Share;
+use tickcast_feed::snapshot::Share;
 use tickcast_feed::socket::MulticastSocket;
 use tickcast_replay::exchange::edge::{
     MarketChannel, Transmit, multicast, multicast_sender, run as transmit,

@@ -16,7 +16,7 @@ use tickcast_fanout::edge::Feed;
 use tickcast_feed::counters::ChannelStatus;
 use tickcast_feed::limits::RING_SLOTS;
 use tickcast_feed::receiver::{self, Wait};
-use tickcast_feed::shard::Share;
+use tickcast_feed::snapshot::Share;
 use tickcast_feed::socket::MulticastSocket;
 use tickcast_feed::{Shard, ShardConfig};
 
