@@ -2,7 +2,8 @@
 
 use tickcast_feed::arbiter::ArbiterConfig;
 use tickcast_feed::recovery::RecoveryConfig;
-use tickcast_feed::shard::{ShardConfig, Share};
+use tickcast_feed::shard::ShardConfig;
+use tickcast_feed::snapshot::Share;
 
 use super::{Channel, Recovery};
 
