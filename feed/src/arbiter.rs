@@ -34,6 +34,25 @@ use crate::repair::RepairTimes;
 use crate::session::{Judgement, Missing, Place, Session, Start};
 use crate::snapshot::{LoadError, LoadRequest};
 
+/// Errors that others made, for the simulation to find: a test of the tests.  Chosen at compile time, so that
+/// nothing of them is in a program.
+pub mod canary {
+    /// None.
+    pub const NONE: u8 = 0;
+    /// The end of a gap is seen only where an answer ends exactly with it (`==` for `>=`).
+    pub const GAP_END_EXACT: u8 = 1;
+    /// Arbitration by packet: one that begins with what was delivered is dropped whole.
+    pub const BY_PACKET: u8 = 2;
+    /// The count 0xFFFF is taken for a count.
+    pub const END_IS_COUNT: u8 = 3;
+    /// One message in 200,000 is delivered twice.
+    pub const TWICE: u8 = 4;
+    /// That books are stale isn't told.
+    pub const STALE_UNTOLD: u8 = 5;
+    /// The message that a snapshot names first is taken for its last (`>` for `>=`).
+    pub const SNAPSHOT_AFTER: u8 = 6;
+}
+
 /// Where a packet came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Source {
@@ -84,7 +103,7 @@ impl Default for ArbiterConfig {
 /// Takes what the arbiter gives, in order.
 pub trait Output {
     /// A session starts: what belongs to the one before is forgotten.
-    fn start(&mut self, start: Start);
+    fn start(&mut self, start: Start, session: SessionId);
     /// The next message.
     fn message(&mut self, message: &[u8], origin: Origin);
     /// These numbers will not be delivered: lost, or contained in a snapshot.
@@ -182,9 +201,9 @@ struct Load {
     failures: u32,
 }
 
-/// The arbiter of one channel.
+/// The arbiter of one channel.  Only tests set `CANARY`.
 #[derive(Debug)]
-pub struct Arbiter {
+pub struct Arbiter<const CANARY: u8 = { canary::NONE }> {
     config: ArbiterConfig,
     session: Session,
     lines: Vec<Line>,
@@ -214,6 +233,8 @@ pub struct Arbiter {
     conflict_heeded_from: u64,
     repairs: RepairTimes,
     counters: ArbiterCounters,
+    /// [`canary::GAP_END_EXACT`] only: the end of a gap was missed.
+    missed_end: bool,
 }
 
 fn fingerprint(message: &[u8]) -> u32 {
@@ -223,7 +244,7 @@ fn fingerprint(message: &[u8]) -> u32 {
     u32::try_from(hasher.finish() >> 32).unwrap_or(0).max(1)
 }
 
-impl Arbiter {
+impl<const CANARY: u8> Arbiter<CANARY> {
     /// An arbiter that has received nothing.
     #[must_use]
     pub fn new(config: ArbiterConfig, recovery: RecoveryConfig, now: u64) -> Self {
@@ -251,6 +272,7 @@ impl Arbiter {
             conflict_heeded_from: 0,
             repairs: RepairTimes::default(),
             counters: ArbiterCounters::default(),
+            missed_end: false,
             config: ArbiterConfig { lines, ..config },
         }
     }
@@ -367,7 +389,10 @@ impl Arbiter {
         ts_recv: u64,
         out: &mut impl Output,
     ) {
-        let count = u64::from(packet.count());
+        let mut count = u64::from(packet.count());
+        if CANARY == canary::END_IS_COUNT && packet.is_end_of_session() {
+            count = 0xFFFF;
+        }
         let place = Place {
             session: packet.session(),
             sequence: packet.sequence(),
@@ -418,6 +443,13 @@ impl Arbiter {
             return;
         }
         self.line_mut(source).handle_range(first, end);
+        if CANARY == canary::BY_PACKET && first < self.next {
+            self.line_mut(source).counters_mut().messages_duplicate += count;
+            return;
+        }
+        if CANARY == canary::END_IS_COUNT && end > self.known_end && packet.is_end_of_session() {
+            self.open_hole(self.known_end, end - 1, now);
+        }
         self.known_end = self.known_end.max(end);
         // The place of almost every packet: what is expected next, and nothing waits.
         if first == self.next && self.held.len() == 0 && self.phase != Phase::Loading {
@@ -449,7 +481,11 @@ impl Arbiter {
         }
         self.next += 1;
         self.counters.delivered += 1;
-        out.message(message, Origin { sequence, ts_recv });
+        let origin = Origin { sequence, ts_recv };
+        if CANARY == canary::TWICE && fingerprint(message).is_multiple_of(200_000) {
+            out.message(message, origin);
+        }
+        out.message(message, origin);
     }
 
     /// The numbering is ahead of everything known: notes what is missing.  False: it isn't believed yet.
@@ -642,6 +678,13 @@ impl Arbiter {
             return;
         }
         let mut filled = 0;
+        let last_missing = self
+            .gaps
+            .ranges()
+            .iter()
+            .rfind(|gap| gap.first >= place.sequence);
+        self.missed_end |= CANARY == canary::GAP_END_EXACT
+            && last_missing.is_some_and(|gap| gap.last + 1 < place.sequence + place.count);
         for (message, sequence) in packet.messages().zip(place.sequence..) {
             if sequence < self.next {
                 self.handle_copy(now, source, sequence, message);
@@ -718,7 +761,7 @@ impl Arbiter {
             line.start_session();
         }
         self.phase = Phase::Synchronized;
-        out.start(start);
+        out.start(start, place.session);
         // The first packet's place is believed: what is before it is missing.
         if place.sequence > self.next {
             self.open_hole(self.next, place.sequence - 1, now);
@@ -753,7 +796,7 @@ impl Arbiter {
         }
         if self.phase == Phase::GapFill {
             self.recovery.handle_timeout(now);
-            if self.gaps.declared().next().is_none() {
+            if self.gaps.declared().next().is_none() && !self.missed_end {
                 self.repaired(now);
             } else if self.is_hopeless(now) {
                 self.escalate(now);
@@ -900,6 +943,9 @@ impl Arbiter {
             return;
         }
         self.told_live = Some(live);
+        if CANARY == canary::STALE_UNTOLD && !live {
+            return;
+        }
         out.trust(live);
     }
 
@@ -985,7 +1031,8 @@ impl Arbiter {
     pub fn handle_loaded(&mut self, now: u64, sequence: u64, out: &mut impl Output) {
         let missing = self.gaps.count();
         let held = self.held.len();
-        self.pass_over(sequence, out);
+        let skipped = u64::from(CANARY == canary::SNAPSHOT_AFTER);
+        self.pass_over(sequence + skipped, out);
         self.counters.snapshots_loaded += 1;
         self.counters.filled_by_snapshot = self
             .counters

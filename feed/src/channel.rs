@@ -7,7 +7,7 @@ use tickcast_codecs::event::{Normalizer as _, Origin, Sink};
 use tickcast_codecs::protocol::{Normalizer, Packet, Protocol};
 use tickcast_codecs::{DecodeError, SessionId, iextp, moldudp64};
 
-use crate::arbiter::{Arbiter, ArbiterConfig, Output, Source};
+use crate::arbiter::{Arbiter, ArbiterConfig, Output, Source, canary};
 use crate::counters::ChannelCounters;
 use crate::recovery::{RecoveryConfig, Request};
 use crate::session::{Missing, Start};
@@ -16,7 +16,10 @@ use crate::snapshot::LoadRequest;
 /// Takes the events of a channel, and what happens between them.
 pub trait ChannelSink: Sink {
     /// A session starts: the books of the one before are forgotten.
-    fn start(&mut self, start: Start);
+    fn start(&mut self, start: Start, session: SessionId);
+    /// A message is delivered; its events follow.
+    #[inline]
+    fn message(&mut self, _message: &[u8], _origin: Origin) {}
     /// These numbers will not come.
     fn skip(&mut self, missing: Missing);
     /// Whether the books can be trusted from here on.
@@ -32,11 +35,11 @@ struct Decoded {
     by_type: [u64; 256],
 }
 
-/// One channel.
+/// One channel.  Only tests set `CANARY`.
 #[derive(Debug)]
-pub struct Channel {
+pub struct Channel<const CANARY: u8 = { canary::NONE }> {
     protocol: Protocol,
-    arbiter: Arbiter,
+    arbiter: Arbiter<CANARY>,
     normalizer: Normalizer,
     decoded: Decoded,
     /// IEX-TP's number of the exchange's channel, for requests.
@@ -58,16 +61,17 @@ pub(crate) struct Deliver<'a, 'b, S> {
 
 impl<S: ChannelSink> Output for Deliver<'_, '_, S> {
     #[cold]
-    fn start(&mut self, start: Start) {
+    fn start(&mut self, start: Start, session: SessionId) {
         self.normalizer.start_session();
         if let Some((message, ts_recv)) = self.current {
             self.normalizer.learn_midnight(message, ts_recv);
         }
-        self.sink.start(start);
+        self.sink.start(start, session);
     }
 
     #[inline]
     fn message(&mut self, message: &[u8], origin: Origin) {
+        self.sink.message(message, origin);
         self.decoded
             .message(self.normalizer, message, origin, self.sink);
     }
@@ -101,7 +105,7 @@ impl Decoded {
     }
 }
 
-impl Channel {
+impl<const CANARY: u8> Channel<CANARY> {
     /// A channel of a protocol; `number` is the upper half of its instrument ids.
     #[must_use]
     pub fn new(
@@ -142,7 +146,7 @@ impl Channel {
 
     /// The arbiter.
     #[must_use]
-    pub fn arbiter(&self) -> &Arbiter {
+    pub fn arbiter(&self) -> &Arbiter<CANARY> {
         &self.arbiter
     }
 
@@ -280,7 +284,7 @@ impl Channel {
     pub(crate) fn attend<S: ChannelSink>(
         &mut self,
         sink: &mut S,
-        tell: impl FnOnce(&mut Arbiter, &mut Deliver<'_, '_, S>),
+        tell: impl FnOnce(&mut Arbiter<CANARY>, &mut Deliver<'_, '_, S>),
     ) {
         let mut out = Deliver {
             normalizer: &mut self.normalizer,

@@ -106,7 +106,11 @@ impl ChannelStatus {
 }
 
 /// Writes down how a channel is.  Allocates nothing once `report` has room for it.
-pub(crate) fn report(channel: &Channel, market: &Market, report: &mut Report) {
+pub(crate) fn report<const CANARY: u8>(
+    channel: &Channel<CANARY>,
+    market: &Market,
+    report: &mut Report,
+) {
     let arbiter = channel.arbiter();
     report.state = arbiter.phase().name();
     report.stale = !arbiter.is_live();

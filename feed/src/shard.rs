@@ -11,11 +11,11 @@ use tickcast_book::link::{self, Publisher};
 use tickcast_book::market::Mic;
 use tickcast_book::report::Report;
 use tickcast_book::{BookKind, BookState, Limits, Market, Update, UpdateKind, UpdateSink, flags};
-use tickcast_codecs::event::{Event, Header, Sink};
+use tickcast_codecs::event::{Event, Header, Origin, Sink};
 use tickcast_codecs::protocol::Protocol;
 use tickcast_codecs::{DecodeError, SessionId};
 
-use crate::arbiter::{ArbiterConfig, Source};
+use crate::arbiter::{ArbiterConfig, Source, canary};
 use crate::channel::{Channel, ChannelSink};
 use crate::counters::{self, ChannelCounters};
 use crate::limits::SNAPSHOTS_PER_ROUND_MAX;
@@ -63,22 +63,29 @@ impl ShardConfig {
     }
 }
 
-/// Sees every change of a book, right after it.
+/// Sees what a shard does, in order.  What isn't looked at costs nothing.
 pub trait Observer {
     /// A message was accepted by a book.
-    fn book_changed(&mut self, market: &Market, session: SessionId, header: &Header);
+    #[inline]
+    fn book_changed(&mut self, _market: &Market, _session: SessionId, _header: &Header) {}
+    /// A session starts, its books are empty.
+    fn session_started(&mut self, _start: Start, _session: SessionId) {}
+    /// A message is about to be applied.
+    #[inline]
+    fn message(&mut self, _message: &[u8], _origin: Origin) {}
+    /// These numbers will not be applied.
+    fn skipped(&mut self, _missing: Missing) {}
+    /// Whether the books can be trusted from here on.
+    fn trust_changed(&mut self, _live: bool) {}
 }
 
 /// Sees nothing.
-impl Observer for () {
-    #[inline]
-    fn book_changed(&mut self, _: &Market, _: SessionId, _: &Header) {}
-}
+impl Observer for () {}
 
-/// A channel and its market.
+/// A channel and its market.  Only tests set `CANARY`.
 #[derive(Debug)]
-pub struct Shard<U, O = ()> {
-    channel: Channel,
+pub struct Shard<U, O = (), const CANARY: u8 = { canary::NONE }> {
+    channel: Channel<CANARY>,
     market: Market,
     share: Share,
     updates: U,
@@ -121,14 +128,24 @@ impl<U: UpdateSink, O: Observer> Apply<'_, U, O> {
 }
 
 impl<U: UpdateSink, O: Observer> ChannelSink for Apply<'_, U, O> {
-    fn start(&mut self, _: Start) {
+    fn start(&mut self, start: Start, session: SessionId) {
+        self.session = session;
+        self.observer.session_started(start, session);
         let header = self.header();
         self.market.apply(&header, &Event::Clear, self.updates);
     }
 
-    fn skip(&mut self, _: Missing) {}
+    #[inline]
+    fn message(&mut self, message: &[u8], origin: Origin) {
+        self.observer.message(message, origin);
+    }
+
+    fn skip(&mut self, missing: Missing) {
+        self.observer.skipped(missing);
+    }
 
     fn trust(&mut self, live: bool) {
+        self.observer.trust_changed(live);
         let header = self.header();
         if live {
             self.market.set_live(&header, self.updates);
@@ -142,6 +159,14 @@ impl<U: UpdateSink, O: Observer> Shard<U, O> {
     /// A shard that has received nothing.
     #[must_use]
     pub fn new(config: &ShardConfig, updates: U, observer: O, now: u64) -> Self {
+        Self::with_canary(config, updates, observer, now)
+    }
+}
+
+impl<U: UpdateSink, O: Observer, const CANARY: u8> Shard<U, O, CANARY> {
+    /// A shard with one of the errors of [`canary`].
+    #[must_use]
+    pub fn with_canary(config: &ShardConfig, updates: U, observer: O, now: u64) -> Self {
         let channel = Channel::new(
             config.protocol,
             config.number,
@@ -160,7 +185,7 @@ impl<U: UpdateSink, O: Observer> Shard<U, O> {
 
     /// The channel's machine.
     #[must_use]
-    pub fn channel(&self) -> &Channel {
+    pub fn channel(&self) -> &Channel<CANARY> {
         &self.channel
     }
 
@@ -222,7 +247,7 @@ impl<U: UpdateSink, O: Observer> Shard<U, O> {
     fn with<R>(
         &mut self,
         ts_recv: u64,
-        run: impl FnOnce(&mut Channel, &mut Apply<'_, U, O>) -> R,
+        run: impl FnOnce(&mut Channel<CANARY>, &mut Apply<'_, U, O>) -> R,
     ) -> R {
         let session = self.channel.session();
         let mut apply = Apply {
@@ -345,7 +370,7 @@ impl<U: UpdateSink, O: Observer> Shard<U, O> {
     }
 }
 
-impl<O: Observer> Shard<Publisher, O> {
+impl<O: Observer, const CANARY: u8> Shard<Publisher, O, CANARY> {
     /// Answers snapshot requests that wait, in band, and wakes the reactor if there is something for it.
     ///
     /// Not more than the ring has room for, and not many at once: the packets that come meanwhile wait in the

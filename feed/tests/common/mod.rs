@@ -40,7 +40,7 @@ impl Sink for Recorder {
 }
 
 impl ChannelSink for Recorder {
-    fn start(&mut self, start: Start) {
+    fn start(&mut self, start: Start, _: SessionId) {
         self.0.push(Told::Start(start));
     }
 
