@@ -10,9 +10,10 @@ use tickcast_codecs::SessionId;
 use tickcast_codecs::protocol::Protocol;
 use tickcast_fanout::edge::Feed;
 use tickcast_feed::Source;
+use tickcast_feed::batch::Batch;
 use tickcast_feed::receiver::wall_clock;
 use tickcast_feed::snapshot::Share;
-use tickcast_feed::socket::MulticastSocket;
+use tickcast_feed::socket::{JoinConfig, MulticastSocket};
 use tickcast_replay::exchange::edge::{
     MarketChannel, Transmit, multicast, multicast_sender, run as transmit,
 };
@@ -22,7 +23,7 @@ use tickcast_replay::exchange::{
 };
 
 use crate::Failure;
-use crate::config::{Bytes, Channel, Line};
+use crate::config::{Channel, Line};
 use crate::serve::{Receiving, shard};
 use crate::serving::{self, Serving};
 
@@ -71,14 +72,11 @@ fn channel(name: &str, protocol: Protocol, group: SocketAddrV4) -> Channel {
     let line = Line {
         name: "A".to_owned(),
         group: SocketAddr::V4(group),
-        interface: IpAddr::V4(Ipv4Addr::LOCALHOST),
+        interface: IpAddr::V4(Ipv4Addr::LOCALHOST).into(),
         sources: Vec::new(),
         source_specific: false,
     };
-    let mut channel = Channel::new(name, protocol, vec![line]);
-    // A laptop grants little, and a demo may lose.
-    channel.receive_buffer_min = Bytes(0);
-    channel
+    Channel::new(name, protocol, vec![line])
 }
 
 /// Whether a datagram sent to a group on loopback comes back.  Returns a port that was free.
@@ -88,16 +86,17 @@ fn probe() -> io::Result<u16> {
         .local_addr()?
         .port();
     let group = SocketAddrV4::new(XNAS_GROUP, port);
-    let mut receiver =
-        MulticastSocket::join(SocketAddr::V4(group), IpAddr::V4(Ipv4Addr::LOCALHOST))?;
-    receiver.set_wait(Some(Duration::from_millis(20)))?;
+    let join = JoinConfig::any_source(SocketAddr::V4(group), IpAddr::V4(Ipv4Addr::LOCALHOST));
+    let mut receiver = MulticastSocket::open(&join)?;
+    let mut batch = Batch::new();
     let sender = multicast_sender(group, Ipv4Addr::LOCALHOST)?;
     let deadline = Instant::now() + PROBE;
     while Instant::now() < deadline {
         sender.send(b"probe")?;
-        if receiver.receive()?.is_some() {
+        if receiver.receive(&mut batch)? > 0 {
             return Ok(port);
         }
+        std::thread::sleep(Duration::from_millis(1));
     }
     Err(io::Error::new(
         io::ErrorKind::TimedOut,
@@ -201,8 +200,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
                     line.group = SocketAddr::V4(group);
                 }
                 let started = Receiving::start(&channel, number, &stop)?;
-                threads.push(started.receiving);
-                feeds.push(started.feed);
+                threads.extend(started.threads);
+                feeds.extend(started.feeds);
                 let sender = multicast_sender(group, Ipv4Addr::LOCALHOST)
                     .map_err(|error| Failure::Failed(format!("{name}: {group}: {error}")))?;
                 threads.push(Receiving::spawn(&name, move || {

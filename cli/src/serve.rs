@@ -13,15 +13,20 @@ use std::time::Instant;
 
 use tickcast_book::link::{self, Publisher, WhenFull};
 use tickcast_fanout::edge::Feed;
+use tickcast_feed::control::{Operator, Reload, Servers, control};
 use tickcast_feed::counters::ChannelStatus;
-use tickcast_feed::limits::RING_SLOTS;
-use tickcast_feed::receiver::{self, Wait};
+use tickcast_feed::drive::Drive;
+use tickcast_feed::limits::{RING_SLOTS, SHARD_RING_PACKETS};
+use tickcast_feed::loader::LoaderHandle;
+use tickcast_feed::receiver::{self, Clock, Lines, Receiver};
+use tickcast_feed::shards;
 use tickcast_feed::snapshot::Share;
-use tickcast_feed::socket::MulticastSocket;
+use tickcast_feed::socket::{MulticastSocket, RequestSocket};
+use tickcast_feed::startup::ThreadConfig;
 use tickcast_feed::{Shard, ShardConfig};
 
 use crate::Failure;
-use crate::config::{self, Channel, Config, Machine};
+use crate::config::{self, Channel, Config, Machine, Recovery};
 use crate::metrics::{Exported, Metrics, Sources};
 use crate::serving::{self, Serving, Signals};
 
@@ -38,87 +43,87 @@ pub(crate) struct Arguments {
 
 /// A channel that runs.
 pub(crate) struct Started {
-    /// Its thread.
-    pub(crate) receiving: Receiving,
-    /// What the reactor takes of it.
-    pub(crate) feed: Feed,
-    /// What it counts.
-    pub(crate) status: Arc<ChannelStatus>,
+    /// Its threads.
+    pub(crate) threads: Vec<Receiving>,
+    /// What the reactor takes of it, a feed a shard.
+    pub(crate) feeds: Vec<Feed>,
+    /// What the metrics tell of it.
+    exported: Vec<Exported>,
+    /// What can be changed of it.
+    shards: Vec<(Operator, ShardConfig)>,
 }
 
-/// A channel's thread.
+/// A thread.
 pub(crate) struct Receiving {
     name: String,
     thread: JoinHandle<std::io::Result<()>>,
 }
 
 impl Receiving {
-    /// Joins the groups, then starts the thread: an error comes before anything runs.
+    /// Joins the groups and opens what the shards ask with, then starts the threads: an error comes before
+    /// anything runs.  `number` is the first shard's, see [`ShardConfig::number`].
     pub(crate) fn start(
         channel: &Channel,
         number: u16,
         stop: &Arc<AtomicBool>,
     ) -> Result<Started, Failure> {
-        let failed = |why: String| Failure::Failed(format!("{}: {why}", channel.name));
+        let failed = |error: std::io::Error| Failure::Failed(format!("{}: {error}", channel.name));
         let mut sockets = Vec::with_capacity(channel.lines.len());
         for line in &channel.lines {
-            let (group, interface) = (line.group, line.interface);
-            let socket = MulticastSocket::join(group, interface).map_err(|error| {
-                failed(format!(
-                    "line {}: can't join {group} on interface {interface}: {error}",
-                    line.name
+            let (group, interface) = (line.group, &line.interface);
+            let socket = MulticastSocket::open(&channel.join(line)).map_err(|error| {
+                Failure::Failed(format!(
+                    "{}: line {}: can't join {group} on interface {interface}: {error}",
+                    channel.name, line.name
                 ))
             })?;
-            let granted = socket.receive_buffer_bytes() as u64;
-            if granted < channel.receive_buffer_min.0 {
-                return Err(failed(format!(
-                    "line {}: receive_buffer = {} was asked for, {} KiB were granted, receive_buffer_min is {}: raise net.core.rmem_max",
-                    line.name,
-                    channel.receive_buffer,
-                    granted / 1024,
-                    channel.receive_buffer_min
-                )));
-            }
             sockets.push(socket);
         }
-        let granted = sockets
-            .iter()
-            .map(MulticastSocket::receive_buffer_bytes)
-            .min()
-            .unwrap_or(0);
-        let (shard, status, feed) = shard(
-            &channel.name,
-            &channel.shard(number, Share::WHOLE),
-            &channel.venue,
-        );
-        let (core, name) = (channel.cores.first().copied(), channel.name.clone());
-        let wait = match channel.wait {
-            config::Wait::Sleep | config::Wait::Adaptive => Wait::Sleep,
-            config::Wait::Spin => Wait::Spin,
+        let lines = Lines::new(sockets);
+        let mut started = Started {
+            threads: Vec::new(),
+            feeds: Vec::new(),
+            exported: Vec::new(),
+            shards: Vec::new(),
         };
-        let stop = Arc::clone(stop);
-        let known = Arc::clone(&status);
-        let thread = spawn(&channel.name, move || {
-            let mut shard = shard;
-            let pinned = receiver::pin(core);
-            // What was asked for and what was granted, once.
-            eprintln!(
-                "{name}: receive buffer {} KiB, {}",
-                granted / 1024,
-                match (core, pinned) {
-                    (None, _) => "not pinned".to_owned(),
-                    (Some(core), true) => format!("pinned to core {core}"),
-                    (Some(core), false) => format!("pinning to core {core} was refused"),
-                }
-            );
-            receiver::run(&mut shard, &mut sockets, wait, &status, &stop)
-        })?;
-        let name = channel.name.clone();
-        Ok(Started {
-            receiving: Self { name, thread },
-            feed,
-            status: known,
-        })
+        let mut drives = Vec::new();
+        for index in 0..channel.shards {
+            let share = Share {
+                index,
+                of: channel.shards,
+            };
+            let config = channel.shard(number.saturating_add(index), share);
+            drives.push(started.drive(channel, &config)?);
+        }
+        let name = &channel.name;
+        let wait = channel.wait();
+        if channel.shards == 1
+            && let Some(drive) = drives.pop()
+        {
+            let (asked, shown, stop) = (channel.thread(0), name.clone(), Arc::clone(stop));
+            started.threads.push(Self::spawn(name, move || {
+                begin(&shown, asked, Some(&lines))?;
+                Receiver::new(lines, drive).run(wait, &stop)
+            })?);
+            return Ok(started);
+        }
+        let (splitter, inboxes) =
+            shards::split(channel.shards, SHARD_RING_PACKETS, &lines.counters()).map_err(failed)?;
+        for (number, (drive, inbox)) in (1..).zip(drives.into_iter().zip(inboxes)) {
+            let (name, stop) = (format!("{name}.{number}"), Arc::clone(stop));
+            let asked = channel.thread(number);
+            let shown = name.clone();
+            started.threads.push(Self::spawn(&name, move || {
+                begin(&shown, asked, None)?;
+                shards::run(drive, inbox, wait, &stop)
+            })?);
+        }
+        let (asked, shown, stop) = (channel.thread(0), name.clone(), Arc::clone(stop));
+        started.threads.push(Self::spawn(name, move || {
+            begin(&shown, asked, Some(&lines))?;
+            receiver::run_split(lines, splitter, wait, &stop)
+        })?);
+        Ok(started)
     }
 
     /// The thread that runs `body`, under a channel's name.
@@ -149,6 +154,59 @@ impl Receiving {
             ))),
         }
     }
+}
+
+impl Started {
+    /// A shard with what it asks with, and its ends for everybody else.
+    fn drive(&mut self, channel: &Channel, config: &ShardConfig) -> Result<Drive<()>, Failure> {
+        // Each shard is a channel of its own to subscribers: it may be stale while its sisters aren't.
+        let name = match config.share.of {
+            1 => channel.name.clone(),
+            _ => format!("{}.{}", channel.name, config.share.index + 1),
+        };
+        let clock = Clock::new();
+        let (shard, status, feed) = shard(&name, config, &channel.venue);
+        let servers = servers(&channel.recovery, config)
+            .map_err(|why| Failure::Failed(format!("{name}: {why}")))?;
+        let (operator, control) = control();
+        self.shards.push((operator, *config));
+        self.feeds.push(feed);
+        let known = Arc::clone(&status);
+        self.exported.push(Exported {
+            name,
+            lines: channel.lines.iter().map(|line| line.name.clone()).collect(),
+            report: Arc::new(move || known.load()),
+        });
+        let drive = Drive::new(shard, clock, servers.requests, servers.loader, status);
+        Ok(drive.with_control(control))
+    }
+}
+
+/// Opens what a shard asks with.
+fn servers(recovery: &Recovery, config: &ShardConfig) -> Result<Servers, String> {
+    let mut servers = Servers::default();
+    if !recovery.request_servers.is_empty() {
+        let socket = RequestSocket::open(&recovery.request_servers, None)
+            .map_err(|error| format!("request_servers: {error}"))?;
+        servers.requests = Some(socket);
+    }
+    if !recovery.snapshot_servers.is_empty() {
+        let loader = LoaderHandle::spawn(
+            recovery.loader(config),
+            recovery.snapshot_servers.clone(),
+            recovery.snapshot_core,
+        )
+        .map_err(|error| format!("snapshot_servers: {error}"))?;
+        servers.loader = Some(loader);
+    }
+    Ok(servers)
+}
+
+/// Asks the system for what a thread is to have, and says what was granted, once.
+fn begin(name: &str, asked: ThreadConfig, lines: Option<&Lines>) -> std::io::Result<()> {
+    let startup = asked.apply(lines);
+    eprintln!("{name}: {startup}");
+    startup.check().map_err(std::io::Error::other)
 }
 
 fn spawn(
@@ -183,6 +241,8 @@ struct Running<'a> {
     config: Config,
     metrics: Option<Metrics>,
     sources: Arc<Sources>,
+    /// Of each channel its shards.
+    shards: Vec<Vec<(Operator, ShardConfig)>>,
 }
 
 impl Running<'_> {
@@ -200,7 +260,27 @@ impl Running<'_> {
         };
         let warnings = config::warnings(&new, &machine);
         let metrics = self.config.metrics_listen;
+        let before: Vec<Recovery> = self
+            .config
+            .channels
+            .iter()
+            .map(|channel| channel.recovery.clone())
+            .collect();
         let restart = self.config.reload(new);
+        for ((channel, before), shards) in
+            (self.config.channels.iter_mut().zip(before)).zip(&self.shards)
+        {
+            if channel.recovery == before {
+                continue;
+            }
+            match change(&channel.recovery, shards) {
+                Ok(()) => eprintln!("reload: {}: recovery was changed", channel.name),
+                Err(why) => {
+                    eprintln!("reload: {}: {why}; it stays as it was", channel.name);
+                    channel.recovery = before;
+                }
+            }
+        }
         if self.config.metrics_listen != metrics
             && let Err(why) = self.move_metrics()
         {
@@ -224,6 +304,22 @@ impl Running<'_> {
         }
         Ok(())
     }
+}
+
+/// Gives the shards of a channel another recovery: all of them, or, if one can't have it, none.
+fn change(recovery: &Recovery, shards: &[(Operator, ShardConfig)]) -> Result<(), String> {
+    let mut ready = Vec::with_capacity(shards.len());
+    for (operator, config) in shards {
+        let servers = servers(recovery, config)?;
+        let recovery = recovery.config();
+        ready.push((operator, Reload { recovery, servers }));
+    }
+    for (operator, reload) in ready {
+        operator
+            .reload(reload)
+            .map_err(|_| "a shard hasn't taken the last change yet")?;
+    }
+    Ok(())
 }
 
 fn start_metrics(
@@ -253,16 +349,15 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let mut receiving = Vec::new();
     let mut feeds = Vec::new();
     let mut channels = Vec::new();
-    for (number, channel) in (0..).zip(&config.channels) {
-        let one = Receiving::start(channel, number, &stop)?;
-        let status = one.status;
-        channels.push(Exported {
-            name: channel.name.clone(),
-            lines: channel.lines.iter().map(|line| line.name.clone()).collect(),
-            report: Arc::new(move || status.load()),
-        });
-        receiving.push(one.receiving);
-        feeds.push(one.feed);
+    let mut shards = Vec::new();
+    let mut number = 0_u16;
+    for channel in &config.channels {
+        let started = Receiving::start(channel, number, &stop)?;
+        number = number.saturating_add(channel.shards);
+        receiving.extend(started.threads);
+        feeds.extend(started.feeds);
+        channels.extend(started.exported);
+        shards.push(started.shards);
     }
     let serving = Serving::start(listener, feeds)?;
     let sources = Arc::new(Sources {
@@ -275,6 +370,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         metrics: start_metrics(config.metrics_listen, &sources)?,
         config,
         sources,
+        shards,
     };
     if let Some(channel) = running.config.channels.first() {
         serving.announce(&channel.venue, "SYMBOL");

@@ -267,10 +267,7 @@ fn a_wrong_configuration_is_refused_with_all_that_is_wrong_before_any_socket_is_
             "listen = \"127.0.0.1:0\"\nmetrics",
             &format!("listen = \"{address}\"\nmetrics"),
         )
-        .replace(
-            "interface = \"127.0.0.1\"",
-            "interface = \"lo\"\ncolour = 1",
-        )
+        .replace("interface = \"127.0.0.1\"", "interface = \"\"\ncolour = 1")
         .replace("reorder_wait = \"1ms\"", "reorder_wait = 1");
     site.write(&wrong);
     let path = site.path();
@@ -280,7 +277,7 @@ fn a_wrong_configuration_is_refused_with_all_that_is_wrong_before_any_socket_is_
         assert!(output.stdout.is_empty());
         let said = text(&output.stderr);
         for part in [
-            format!("{path}:6: totalview: interface = \"lo\": has to be"),
+            format!("{path}:6: totalview: interface = \"\": has to be"),
             format!("{path}:7: totalview: colour = 1: unknown key"),
             format!("{path}:15: totalview recovery: reorder_wait = 1: has to be a duration"),
         ] {
@@ -331,17 +328,6 @@ fn an_address_that_is_taken_ends_the_start_and_is_named() {
         assert_eq!(output.status.code(), Some(1), "{key}");
         assert!(text(&output.stderr).contains(&address), "{key}");
     }
-}
-
-#[test]
-fn a_receive_buffer_below_the_minimum_ends_the_start() {
-    let site = Site::new();
-    let more = "receive_buffer = \"1GiB\"\nreceive_buffer_min = \"1GiB\"";
-    site.write(&site.text().replace("receive_buffer_min = \"1B\"", more));
-    let output = tickcast(&["serve", "-c", site.path().to_str().unwrap()]);
-    let said = text(&output.stderr);
-    assert_eq!(output.status.code(), Some(1), "{said}");
-    assert!(said.contains("receive_buffer_min is 1GiB"), "{said}");
 }
 
 #[test]
@@ -459,6 +445,60 @@ fn a_reload_applies_what_can_change_and_says_what_cannot() {
     );
     assert_eq!(scrape(&other)["tickcast_hub_subscribers"], 0.0);
     assert!(TcpStream::connect(&address).is_err());
+}
+
+#[test]
+fn shards_ask_the_servers_that_a_reload_names_from_then_on() {
+    for shards in ["", "shards = 2\n"] {
+        let server = || {
+            let socket = UdpSocket::bind((LOCALHOST, 0)).unwrap();
+            socket.set_read_timeout(Some(PATIENCE)).unwrap();
+            let address = socket.local_addr().unwrap();
+            (
+                socket,
+                format!("request_servers = [\"{address}\"]\nreorder_wait"),
+            )
+        };
+        let ((first, first_key), (second, second_key)) = (server(), server());
+        let site = Site::new();
+        let text = site
+            .text()
+            .replacen("interface =", &format!("{shards}interface ="), 1);
+        site.write(&text.replace("reorder_wait", &first_key));
+        let daemon = site.serve();
+        daemon.wait_for("HTTP:");
+
+        // A heartbeat that says that 99 messages were missed, until somebody asks for them.
+        let mut heartbeat = b"TICKCAST01".to_vec();
+        heartbeat.extend(100_u64.to_be_bytes());
+        heartbeat.extend(0_u16.to_be_bytes());
+        let sender = multicast_sender(site.lines[0], LOCALHOST).unwrap();
+        let asked = |server: &UdpSocket| {
+            let mut request = [0; 64];
+            server
+                .set_read_timeout(Some(Duration::from_millis(20)))
+                .unwrap();
+            let deadline = Instant::now() + PATIENCE;
+            while Instant::now() < deadline {
+                sender.send(&heartbeat).unwrap();
+                if let Ok(length) = server.recv(&mut request) {
+                    return request[..length].to_vec();
+                }
+            }
+            panic!("nobody asked");
+        };
+        let request = asked(&first);
+        assert_eq!(&request[..18], b"TICKCAST01\0\0\0\0\0\0\0\x01");
+        site.write(&text.replace("reorder_wait", &second_key));
+        daemon.signal("HUP");
+        let said = daemon.wait_for("was read again");
+        assert!(
+            said.iter()
+                .any(|line| line.ends_with("recovery was changed")),
+            "{said:#?}"
+        );
+        assert_eq!(asked(&second)[..18], request[..18]);
+    }
 }
 
 #[test]

@@ -20,8 +20,8 @@ use crossbeam_channel::{Receiver, Sender, TryRecvError, TrySendError, bounded, s
 use tickcast_book::report::{Reading, ReadingKind};
 
 use crate::limits::{CONNECT_NS_MAX, LOADER_SLOTS};
-use crate::receiver::pin;
 use crate::snapshot::{LoadError, LoadRequest, Loaded, Loader, LoaderConfig};
+use crate::startup::pin;
 
 /// How long the thread waits for bytes before it looks at the clock and at newer requests.
 const WAIT: Duration = Duration::from_millis(10);

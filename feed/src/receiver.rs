@@ -1,35 +1,38 @@
-//! The pinned receive loop: an edge.  It moves packets from a socket to a shard and decides nothing.
+//! The pinned receive loop of a channel: an edge.  It moves packets from sockets to shards and decides
+//! nothing.
 //!
-//! With one shard a channel the receiver *is* the shard: receive, decode, book, publish, run to
-//! completion.
+//! With one shard a channel the receiver *is* the shard ([`Receiver`]): receive, decode, book, publish, run
+//! to completion.  With more it hands each packet to all of them ([`Splitter`]) and keeps no book.  Either
+//! way it never waits for anybody but the network.
 
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use tickcast_book::link::Publisher;
+use nix::poll::{PollFd, PollFlags, ppoll};
+use nix::sys::time::TimeSpec;
 
 use crate::arbiter::Source;
-use crate::counters::ChannelStatus;
-use crate::shard::{Observer, Shard};
+use crate::batch::Batch;
+use crate::drive::Drive;
+use crate::limits::{REPORT_EVERY_NS, REST_NS_MAX};
+use crate::shard::Observer;
+use crate::shards::Splitter;
 use crate::socket::MulticastSocket;
 
-/// How long the loop waits for a packet before it looks at requests and at the stop flag.  Bounds how
-/// long a subscriber waits for a snapshot while the venue is silent.
-const WAIT: Duration = Duration::from_millis(1);
-
-/// How long the loop rests when none of several lines had a packet.
-const REST: Duration = Duration::from_micros(100);
-
-/// How often the counters are copied for other threads.
-const STATUS_EVERY: Duration = Duration::from_millis(100);
-
-/// How the loop waits.
+/// How a thread waits when nothing has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Wait {
-    /// In the kernel.
+    /// In the kernel, at once.
     #[default]
     Sleep,
+    /// Not for a while after the last packet, then in the kernel.
+    Adaptive {
+        /// How long it looks again and again.
+        spin: Duration,
+    },
     /// Never: the core is its own.
     Spin,
 }
@@ -44,53 +47,268 @@ pub fn wall_clock() -> u64 {
         })
 }
 
-/// Pins the thread to a core.
-#[must_use]
-pub fn pin(core: Option<usize>) -> bool {
-    core.is_some_and(|id| core_affinity::set_for_current(core_affinity::CoreId { id }))
+/// Monotonic time, in nanoseconds since it was made.
+#[derive(Debug, Clone, Copy)]
+pub struct Clock(Instant);
+
+impl Clock {
+    /// Starts at 0.
+    #[must_use]
+    pub fn new() -> Self {
+        Self(Instant::now())
+    }
+
+    /// The time.
+    #[must_use]
+    pub fn now(&self) -> u64 {
+        u64::try_from(self.0.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
 }
 
-/// Runs until `stop` is set or the reactor is gone.  Call it on a thread of its own.
-///
-/// All sockets are lines of the shard's channel.  With one, the loop waits for it in the kernel; with
-/// several it looks at each in turn and rests when none had anything.
+impl Default for Clock {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// What was lost or refused at a line's socket.  Written by the receiver, read by every shard.
+#[derive(Debug, Default)]
+pub struct LineCounters {
+    /// Datagrams that the kernel dropped, because the receive buffer was full.
+    pub kernel_drops: AtomicU64,
+    /// Datagrams from an address that isn't one of the line's sources.
+    pub foreign_source: AtomicU64,
+    /// Datagrams longer than a buffer.
+    pub too_long: AtomicU64,
+}
+
+/// A channel's lines: their sockets, and what is counted at them.
+#[derive(Debug)]
+pub struct Lines {
+    sockets: Vec<MulticastSocket>,
+    counters: Arc<[LineCounters]>,
+}
+
+impl Lines {
+    /// The lines of a channel, in their order; at most 255 are used.
+    #[must_use]
+    pub fn new(mut sockets: Vec<MulticastSocket>) -> Self {
+        sockets.truncate(usize::from(u8::MAX));
+        let counters = sockets.iter().map(|_| LineCounters::default()).collect();
+        Self { sockets, counters }
+    }
+
+    /// The sockets.
+    #[must_use]
+    pub fn sockets(&self) -> &[MulticastSocket] {
+        &self.sockets
+    }
+
+    /// What is counted, for the shards.
+    #[must_use]
+    pub fn counters(&self) -> Arc<[LineCounters]> {
+        Arc::clone(&self.counters)
+    }
+
+    /// Receives one batch of each line; says how many datagrams came.
+    fn receive(
+        &mut self,
+        batch: &mut Batch,
+        mut each: impl FnMut(u8, &Batch),
+    ) -> io::Result<usize> {
+        let mut came = 0;
+        for ((line, socket), counters) in (0..).zip(&mut self.sockets).zip(&*self.counters) {
+            let count = socket.receive(batch)?;
+            if count == 0 {
+                continue;
+            }
+            came += count;
+            each(line, batch);
+            if batch.is_full() {
+                // It is behind, and may have lost something.
+                count_drops(socket, counters)?;
+            }
+        }
+        Ok(came)
+    }
+
+    /// Takes over what the sockets counted.
+    fn count(&mut self) -> io::Result<()> {
+        for (socket, counters) in self.sockets.iter_mut().zip(&*self.counters) {
+            count_drops(socket, counters)?;
+            let refused = socket.refused();
+            let store = |counter: &AtomicU64, value| counter.store(value, Ordering::Relaxed);
+            store(&counters.foreign_source, refused.foreign);
+            store(&counters.too_long, refused.too_long);
+        }
+        Ok(())
+    }
+
+    /// Copies of the sockets to wait for.
+    fn waited_for(&self) -> io::Result<Vec<OwnedFd>> {
+        self.sockets
+            .iter()
+            .map(|socket| socket.as_fd().try_clone_to_owned())
+            .collect()
+    }
+}
+
+fn count_drops(socket: &mut MulticastSocket, counters: &LineCounters) -> io::Result<()> {
+    let lost = socket.kernel_drops()?;
+    counters.kernel_drops.fetch_add(lost, Ordering::Relaxed);
+    Ok(())
+}
+
+/// Decides when to look again at what has nothing.
+#[derive(Debug)]
+pub(crate) struct Rest<'fd> {
+    sockets: Vec<PollFd<'fd>>,
+    wait: Wait,
+    busy_at: u64,
+}
+
+impl<'fd> Rest<'fd> {
+    /// Waits for these.
+    pub(crate) fn new(wait: Wait, sockets: impl Iterator<Item = &'fd OwnedFd>) -> Self {
+        Self {
+            sockets: sockets
+                .map(|socket| PollFd::new(socket.as_fd(), PollFlags::POLLIN))
+                .collect(),
+            wait,
+            busy_at: 0,
+        }
+    }
+
+    /// Whether the next turn comes at once: something came, or it isn't time to sleep yet.
+    pub(crate) fn is_short(&mut self, now: u64, busy: bool) -> bool {
+        if busy {
+            self.busy_at = now;
+            return true;
+        }
+        let spin = match self.wait {
+            Wait::Sleep => false,
+            Wait::Spin => true,
+            Wait::Adaptive { spin } => {
+                u128::from(now.saturating_sub(self.busy_at)) < spin.as_nanos()
+            }
+        };
+        if spin {
+            std::hint::spin_loop();
+        }
+        spin
+    }
+
+    /// Sleeps until a datagram comes, the time is there, or [`REST_NS_MAX`] is over.
+    pub(crate) fn sleep(&mut self, now: u64, until: Option<u64>) {
+        let length = until.map_or(REST_NS_MAX, |until| {
+            until.saturating_sub(now).min(REST_NS_MAX)
+        });
+        // Whatever it says: the sockets are looked at next.
+        let timeout = TimeSpec::from_duration(Duration::from_nanos(length));
+        let _ = ppoll(&mut self.sockets, Some(timeout), None);
+    }
+}
+
+/// A receiver that is its channel's only shard.
+#[derive(Debug)]
+pub struct Receiver<O> {
+    lines: Lines,
+    batch: Batch,
+    clock: Clock,
+    drive: Drive<O>,
+}
+
+impl<O: Observer> Receiver<O> {
+    /// Stays on the thread that makes it.
+    #[must_use]
+    pub fn new(lines: Lines, mut drive: Drive<O>) -> Self {
+        drive.watch(lines.counters());
+        Self {
+            lines,
+            batch: Batch::new(),
+            clock: drive.clock(),
+            drive,
+        }
+    }
+
+    /// The shard and what belongs to it.
+    #[must_use]
+    pub fn drive(&self) -> &Drive<O> {
+        &self.drive
+    }
+
+    /// One round: a batch of each line, answers, timers, requests, loads, snapshots.  Says how many
+    /// datagrams came.
+    ///
+    /// # Errors
+    ///
+    /// The system's error if a line's socket fails.
+    pub fn turn(&mut self) -> io::Result<usize> {
+        let now = self.clock.now();
+        let drive = &mut self.drive;
+        let came = self.lines.receive(&mut self.batch, |line, batch| {
+            for packet in batch.packets() {
+                drive.handle_packet(now, Source::Line(line), packet.payload, packet.ts_recv);
+            }
+        })?;
+        if drive.report_is_due(now) {
+            self.lines.count()?;
+        }
+        Ok(came + drive.turn(now, &mut self.batch))
+    }
+
+    /// Runs until `stop` is set or the reactor is gone.
+    ///
+    /// # Errors
+    ///
+    /// The system's error if a line's socket fails.
+    pub fn run(&mut self, wait: Wait, stop: &AtomicBool) -> io::Result<()> {
+        let ends = |drive: &Drive<O>| stop.load(Ordering::Relaxed) || drive.is_abandoned();
+        while !ends(&self.drive) {
+            let mut sockets = self.lines.waited_for()?;
+            sockets.extend(self.drive.waited_for()?);
+            let mut rest = Rest::new(wait, sockets.iter());
+            while !ends(&self.drive) && !self.drive.take_sockets_changed() {
+                let came = self.turn()?;
+                let now = self.clock.now();
+                if !rest.is_short(now, came > 0) {
+                    rest.sleep(now, self.drive.poll_timeout());
+                }
+            }
+        }
+        self.lines.count()?;
+        self.drive.report(self.clock.now());
+        Ok(())
+    }
+}
+
+/// Runs the receiver of a channel that has several shards, until `stop` is set.  Call it on a thread of its
+/// own.
 ///
 /// # Errors
 ///
-/// The system's error if a socket fails.
-pub fn run<O: Observer>(
-    shard: &mut Shard<Publisher, O>,
-    sockets: &mut [MulticastSocket],
+/// The system's error if a line's socket fails.
+pub fn run_split(
+    mut lines: Lines,
+    mut splitter: Splitter,
     wait: Wait,
-    status: &ChannelStatus,
     stop: &AtomicBool,
 ) -> io::Result<()> {
-    let in_kernel = wait == Wait::Sleep && sockets.len() == 1;
-    for socket in sockets.iter() {
-        socket.set_wait(in_kernel.then_some(WAIT))?;
-    }
-    let started = Instant::now();
-    let mut status_at = started;
-    while !stop.load(Ordering::Relaxed) && !shard.is_abandoned() {
-        let mut idle = true;
-        let now = u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        for (line, socket) in (0..).zip(sockets.iter_mut()) {
-            if let Some(payload) = socket.receive()? {
-                // A malformed packet was counted; the loop has nothing to add.
-                let _ = shard.handle_packet(now, Source::Line(line), payload, wall_clock());
-                idle = false;
-            }
+    let mut batch = Batch::new();
+    let clock = Clock::new();
+    let sockets = lines.waited_for()?;
+    let mut rest = Rest::new(wait, sockets.iter());
+    let mut count_at = 0;
+    while !stop.load(Ordering::Relaxed) {
+        let came = lines.receive(&mut batch, |line, batch| splitter.handle_batch(line, batch))?;
+        let now = clock.now();
+        if now >= count_at {
+            count_at = now + REPORT_EVERY_NS;
+            lines.count()?;
         }
-        shard.handle_timeout(now);
-        shard.handle_requests();
-        if status_at.elapsed() >= STATUS_EVERY {
-            status_at = Instant::now();
-            status.store(|report| shard.report(report));
-        }
-        if idle && wait == Wait::Sleep && !in_kernel {
-            std::thread::sleep(REST);
+        if !rest.is_short(now, came > 0) {
+            rest.sleep(now, None);
         }
     }
-    status.store(|report| shard.report(report));
-    Ok(())
+    lines.count()
 }

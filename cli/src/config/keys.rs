@@ -208,10 +208,10 @@ keys! {
         "What is received; required.";
     VENUE = Channel "venue", text(None, "a market identifier code: four upper-case letters or digits"), false,
         "The market; left out, `XNAS` for ITCH and `IEXG` for IEX.";
-    INTERFACE = Channel "interface", text(None, "the address of a local interface, or for IPv6 groups its index as `::INDEX`"), false,
+    INTERFACE = Channel "interface", text(None, "an address, the name or the number of a local interface"), false,
         "Where the groups are joined; required unless each line has its own.";
     SHARDS = Channel "shards", number(Some(1), 1, 32), false,
-        "Threads that keep the books, an instrument belonging to one; with 1 the receiver does it itself.";
+        "Threads that keep the books, each those of its instruments; subscribers and metrics see a channel each (`NAME.1`, …).  With 1 the receiver does it itself.";
     CORES = Channel "cores", list("the receiver's core, then, if `shards` is above 1, one for each shard"), false,
         "What the threads are pinned to; empty, they aren't.";
     PIN = Channel "pin", Kind::Choice { default: Some("require"), among: &["require", "warn"] }, false,
@@ -222,8 +222,8 @@ keys! {
         "How long an adaptive receiver looks before it sleeps.";
     RECEIVE_BUFFER = Channel "receive_buffer", size(Bytes(limits::RECEIVE_BUFFER_BYTES as u64), Bytes::kib(64), Bytes::mib(1024)), false,
         "The kernel's buffer that each line's socket asks for.";
-    RECEIVE_BUFFER_MIN = Channel "receive_buffer_min", size(Bytes::mib(8), Bytes(0), Bytes::mib(1024)), false,
-        "If the kernel grants less, the program doesn't start.";
+    RECEIVE_BUFFER_MIN = Channel "receive_buffer_min", size(Bytes(limits::RECEIVE_BUFFER_BYTES_MIN as u64), Bytes(0), Bytes::mib(1024)), false,
+        "If the kernel grants less, the program doesn't start; on loopback it is only told.";
     BUSY_POLL = Channel "busy_poll", duration(None, Nanos::us(1), Nanos::ms(1)), false,
         "How long the kernel polls the network card for a waiting socket (`SO_BUSY_POLL`); left out, not at all.";
     REALTIME_PRIORITY = Channel "realtime_priority", number(None, 1, 99), false,
@@ -239,7 +239,7 @@ keys! {
         "What reports and metrics call it; left out, `A`, `B`, … by its place.";
     GROUP = Line "group", text(None, "a multicast group and port, in no other line"), false,
         "Where it is received, as `233.54.12.111:26477` or `[ff0e::1]:26477`; required.";
-    LINE_INTERFACE = Line "interface", text(None, "the address of a local interface, of the group's family"), false,
+    LINE_INTERFACE = Line "interface", text(None, "an address, the name or the number of a local interface"), false,
         "Where this line is joined, if not on the channel's interface.";
     SOURCES = Line "sources", list("up to 16 addresses of the group's family"), false,
         "The only senders that are listened to; empty, any.";

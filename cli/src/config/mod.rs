@@ -19,6 +19,7 @@ use std::path::{Path, PathBuf};
 use serde::{Serialize, Serializer};
 use tickcast_codecs::protocol::Protocol;
 use tickcast_feed::limits::{CHANNELS_MAX, LINES_MAX};
+use tickcast_feed::socket::Interface;
 use toml::de::DeTable;
 
 use self::keys::Place;
@@ -107,7 +108,8 @@ pub(crate) struct Line {
     /// Multicast group and port.
     pub(crate) group: SocketAddr,
     /// The local interface that it is joined on.
-    pub(crate) interface: IpAddr,
+    #[serde(serialize_with = "shown")]
+    pub(crate) interface: Interface,
     /// The only senders; empty = any.
     pub(crate) sources: Vec<IpAddr>,
     /// Whether the network is asked for these only.
@@ -186,7 +188,6 @@ pub(crate) struct Secret(String);
 
 impl Secret {
     /// The password itself, for the login.
-    #[allow(dead_code, reason = "the snapshot client takes it")]
     pub(crate) fn reveal(&self) -> &str {
         &self.0
     }
@@ -196,6 +197,10 @@ impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("(hidden)")
     }
+}
+
+fn shown<S: Serializer>(interface: &Interface, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(interface)
 }
 
 fn protocol_name<S: Serializer>(protocol: &Protocol, serializer: S) -> Result<S::Ok, S::Error> {
@@ -545,7 +550,7 @@ fn venue(section: &Section<'_>, protocol: Protocol) -> String {
 }
 
 fn lines(section: &Section<'_>, taken: &mut Taken) -> Option<Vec<Line>> {
-    let interface: Option<IpAddr> = section.parsed(&keys::INTERFACE);
+    let interface = interface(section, &keys::INTERFACE);
     let mut names = BTreeSet::new();
     let sections = section.sections(&keys::LINE, Place::Line, LINES_MAX, |number, name| {
         let name = name.map_or_else(|| letter(number), str::to_owned);
@@ -565,7 +570,7 @@ fn lines(section: &Section<'_>, taken: &mut Taken) -> Option<Vec<Line>> {
                     format!("another line of {} is {name:?}", section.name()),
                 );
             }
-            let own: Option<IpAddr> = line.parsed(&keys::LINE_INTERFACE);
+            let own = self::interface(line, &keys::LINE_INTERFACE);
             if own.is_none() && interface.is_none() {
                 let known = line.has(&keys::LINE_INTERFACE) || section.has(&keys::INTERFACE);
                 if !known {
@@ -581,13 +586,7 @@ fn lines(section: &Section<'_>, taken: &mut Taken) -> Option<Vec<Line>> {
             if sources.iter().any(other_family) {
                 line.refuse_kind(&keys::SOURCES);
             }
-            let interface = own.or(interface)?;
-            if other_family(&interface) {
-                line.refuse(
-                    &keys::GROUP,
-                    format!("not of the family of its interface, which is {interface}"),
-                );
-            }
+            let interface = own.or_else(|| interface.clone())?;
             let source_specific = line.flag(&keys::SOURCE_SPECIFIC);
             if source_specific && sources.is_empty() {
                 line.refuse(&keys::SOURCE_SPECIFIC, "it needs sources");
@@ -602,6 +601,14 @@ fn lines(section: &Section<'_>, taken: &mut Taken) -> Option<Vec<Line>> {
         })
         .collect();
     lines.into_iter().collect()
+}
+
+fn interface(section: &Section<'_>, key: &keys::Key) -> Option<Interface> {
+    let interface: Interface = section.parsed(key)?;
+    if matches!(&interface, Interface::Name(name) if name.is_empty()) {
+        section.refuse_kind(key);
+    }
+    Some(interface)
 }
 
 /// The name of a line by its place: A, B, …

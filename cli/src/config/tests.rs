@@ -126,11 +126,6 @@ fn what_is_wrong_is_named_with_its_line_section_key_value_and_rule() {
             "14: totalview line B: group = \"233.54.12.111:26477\": another line has this",
         ),
         (
-            "233.49.196.111:26477",
-            "[ff0e::1]:26477",
-            "14: totalview line B: group = \"[ff0e::1]:26477\": not of the family of its interface",
-        ),
-        (
             "[\"10.0.0.9\"]",
             "[\"::1\"]",
             "16: totalview line B: sources = [\"::1\"]",

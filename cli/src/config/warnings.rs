@@ -110,6 +110,11 @@ fn recovery(channel: &Channel, told: &mut Vec<String>) {
 }
 
 fn host(channel: &Channel, machine: &Machine, told: &mut Vec<String>) {
+    for line in &channel.lines {
+        if let Err(error) = line.interface.resolve() {
+            told.push(format!("line {}: {error}", line.name));
+        }
+    }
     if let Some(max) = machine.receive_buffer_max
         && channel.receive_buffer.0 > max
     {

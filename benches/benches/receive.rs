@@ -1,0 +1,102 @@
+//! What receiving costs: one system call a datagram, or one for many.  Nanoseconds a datagram, on loopback,
+//! the datagrams already waiting.
+#![allow(missing_docs)]
+
+use std::hint::black_box;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::time::{Duration, Instant};
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use socket2::{Domain, Protocol, Socket, Type};
+use tickcast_feed::batch::Batch;
+use tickcast_feed::limits::BATCH_PACKETS_MAX;
+use tickcast_feed::socket::{JoinConfig, MulticastSocket};
+
+const PAYLOAD: [u8; 500] = [7; 500];
+
+/// A port that was free a moment ago, of a group on loopback.
+fn group() -> io::Result<SocketAddr> {
+    let port = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?
+        .local_addr()?
+        .port();
+    Ok(SocketAddr::from(([239, 255, 79, 1], port)))
+}
+
+fn sender(group: SocketAddr) -> io::Result<UdpSocket> {
+    let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
+    socket.set_multicast_if_v4(&Ipv4Addr::LOCALHOST)?;
+    socket.connect(&group.into())?;
+    Ok(socket.into())
+}
+
+/// A socket as the standard library would have it.
+fn plain(group: SocketAddr) -> io::Result<UdpSocket> {
+    let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&group.into())?;
+    if let IpAddr::V4(address) = group.ip() {
+        socket.join_multicast_v4(&address, &Ipv4Addr::LOCALHOST)?;
+    }
+    Ok(socket.into())
+}
+
+/// Times `drain` alone: `count` datagrams, so many waiting at a time.
+fn time(count: u64, waiting: u64, sender: &UdpSocket, mut drain: impl FnMut()) -> Duration {
+    let mut spent = Duration::ZERO;
+    for _ in 0..count.div_ceil(waiting) {
+        for _ in 0..waiting {
+            let _ = sender.send(&PAYLOAD);
+        }
+        let began = Instant::now();
+        drain();
+        spent += began.elapsed();
+    }
+    spent
+}
+
+fn receive(criterion: &mut Criterion) {
+    let (Ok(plain_group), Ok(group)) = (group(), group()) else {
+        return;
+    };
+    let (Ok(plain_sender), Ok(sender)) = (sender(plain_group), sender(group)) else {
+        return;
+    };
+    let interface = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    let join = JoinConfig::any_source(group, interface);
+    let (Ok(plain), Ok(mut socket)) = (plain(plain_group), MulticastSocket::open(&join)) else {
+        return;
+    };
+    let mut batch = Batch::new();
+    let mut buffer = [0; 9_216];
+    let mut bench = criterion.benchmark_group("receive");
+    bench.throughput(Throughput::Elements(1));
+    for waiting in [BATCH_PACKETS_MAX as u64, 1] {
+        bench.bench_function(format!("recv/{waiting}"), |bencher| {
+            bencher.iter_custom(|count| {
+                time(count, waiting, &plain_sender, || {
+                    for _ in 0..waiting {
+                        let _ = black_box(plain.recv(&mut buffer));
+                    }
+                })
+            });
+        });
+        bench.bench_function(format!("recvmmsg/{waiting}"), |bencher| {
+            bencher.iter_custom(|count| {
+                time(count, waiting, &sender, || {
+                    let _ = socket.receive(&mut batch);
+                    for packet in batch.packets() {
+                        black_box(packet);
+                    }
+                })
+            });
+        });
+    }
+    bench.bench_function("drops", |bencher| {
+        bencher.iter(|| socket.kernel_drops());
+    });
+    bench.finish();
+}
+
+criterion_group!(benches, receive);
+criterion_main!(benches);
