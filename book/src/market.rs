@@ -237,12 +237,6 @@ impl Market {
         &self.last
     }
 
-    /// The books are as of this sequence number, whatever the last event's said: a snapshot's messages are
-    /// numbered otherwise than the feed that it joins.
-    pub fn set_sequence(&mut self, sequence: u64) {
-        self.last.sequence = sequence;
-    }
-
     /// What has been counted.
     #[must_use]
     pub fn counters(&self) -> &Counters {

@@ -62,18 +62,6 @@ impl Protocol {
             .find(|protocol| protocol.name() == name)
     }
 
-    /// The number by which IEX-TP knows it; `None` in another transport.
-    #[must_use]
-    pub const fn iextp_protocol_id(self) -> Option<u16> {
-        match self {
-            Self::MoldUdp64Itch50 | Self::BinaryFileItch50 => None,
-            Self::IexTpTops15 => Some(tops::v15::PROTOCOL_ID),
-            Self::IexTpTops16 => Some(tops::PROTOCOL_ID),
-            Self::IexTpDeep10 => Some(deep::PROTOCOL_ID),
-            Self::IexTpDeepPlus10 => Some(deepplus::PROTOCOL_ID),
-        }
-    }
-
     /// The venue's market identifier code (ISO 10383), unless a configuration says another.
     #[must_use]
     pub const fn venue(self) -> &'static str {

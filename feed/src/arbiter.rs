@@ -39,7 +39,7 @@ use crate::snapshot::{LoadError, LoadRequest};
 pub mod canary {
     /// None.
     pub const NONE: u8 = 0;
-    /// The end of a gap is seen only where an answer ends exactly with it (`==` for `>=`).
+    /// The end of a gap is seen only where a packet ends exactly with it (`==` for `>=`).
     pub const GAP_END_EXACT: u8 = 1;
     /// Arbitration by packet: one that begins with what was delivered is dropped whole.
     pub const BY_PACKET: u8 = 2;
@@ -456,12 +456,33 @@ impl<const CANARY: u8> Arbiter<CANARY> {
             self.line_mut(source).counters_mut().messages_won += count;
             self.deliver_all(packet, ts_recv, out);
         } else {
+            let last_missing = self.last_missing();
             self.sort_in(now, source, packet, ts_recv, out);
+            self.miss_end(last_missing, end);
         }
         if !self.gaps.is_empty() || self.phase != Phase::Synchronized {
             self.attend(now, out);
         } else {
             self.tell(out);
+        }
+    }
+
+    /// For [`canary::GAP_END_EXACT`]: the last number of the last gap.
+    fn last_missing(&self) -> Option<u64> {
+        if CANARY == canary::GAP_END_EXACT {
+            self.gaps.declared().last().map(|gap| gap.last)
+        } else {
+            None
+        }
+    }
+
+    /// For [`canary::GAP_END_EXACT`]: the packet that closed the last gap ends beyond it.
+    fn miss_end(&mut self, last_missing: Option<u64>, end: u64) {
+        if CANARY == canary::GAP_END_EXACT
+            && let Some(last) = last_missing
+            && self.gaps.declared().next().is_none()
+        {
+            self.missed_end |= end > last + 1;
         }
     }
 
@@ -566,10 +587,7 @@ impl<const CANARY: u8> Arbiter<CANARY> {
         ts_recv: u64,
     ) {
         let refused = match self.hold(now, source, sequence, message, ts_recv) {
-            Ok(()) => {
-                self.progress_at = now;
-                return;
-            }
+            Ok(()) => return,
             Err(refused) => refused,
         };
         let counters = self.line_mut(source).counters_mut();
@@ -615,10 +633,14 @@ impl<const CANARY: u8> Arbiter<CANARY> {
         }
         held?;
         match self.gaps.fill(sequence) {
-            Ok(Some(range)) if range.declared.is_some() => match source {
-                Source::Line(_) => self.counters.filled_by_line += 1,
-                Source::Server(_) => self.counters.filled_by_request += 1,
-            },
+            Ok(Some(range)) if range.declared.is_some() => {
+                // What comes behind the gap is no progress.
+                self.progress_at = now;
+                match source {
+                    Source::Line(_) => self.counters.filled_by_line += 1,
+                    Source::Server(_) => self.counters.filled_by_request += 1,
+                }
+            }
             Ok(_) => {}
             Err(TooMany) => {
                 self.held.remove(sequence);
@@ -678,13 +700,7 @@ impl<const CANARY: u8> Arbiter<CANARY> {
             return;
         }
         let mut filled = 0;
-        let last_missing = self
-            .gaps
-            .ranges()
-            .iter()
-            .rfind(|gap| gap.first >= place.sequence);
-        self.missed_end |= CANARY == canary::GAP_END_EXACT
-            && last_missing.is_some_and(|gap| gap.last + 1 < place.sequence + place.count);
+        let last_missing = self.last_missing();
         for (message, sequence) in packet.messages().zip(place.sequence..) {
             if sequence < self.next {
                 self.handle_copy(now, source, sequence, message);
@@ -699,10 +715,9 @@ impl<const CANARY: u8> Arbiter<CANARY> {
         }
         if filled == 0 {
             self.counters.replies_useless += 1;
-        } else {
-            self.progress_at = now;
         }
         let end = place.sequence.saturating_add(place.count);
+        self.miss_end(last_missing, end);
         self.recovery.handle_reply(place.sequence, end, filled);
         self.drain(out);
         self.attend(now, out);
@@ -997,6 +1012,7 @@ impl<const CANARY: u8> Arbiter<CANARY> {
             session: self.session.current().unwrap_or_default(),
             not_before: last_gap.map_or(self.next, |gap| gap.last.saturating_add(1)),
             midnight: None,
+            iextp_channel: 0,
         })
     }
 

@@ -276,6 +276,7 @@ impl<const CANARY: u8> Channel<CANARY> {
         let request = self.arbiter.poll_load()?;
         Some(LoadRequest {
             midnight: self.normalizer.midnight(),
+            iextp_channel: self.iextp_channel,
             ..request
         })
     }

@@ -2,7 +2,7 @@
 //!
 //! | module | what |
 //! | --- | --- |
-//! | [`line`] | whether one line lives, and what came of its packets (machine) |
+//! | [`line`](mod@line) | whether one line lives, and what came of its packets (machine) |
 //! | [`session`] | which session a packet is of (machine) |
 //! | [`arbiter`] | the first copy of each message, in order; gaps declared and closed (machine) |
 //! | [`gaps`] | what is missing |

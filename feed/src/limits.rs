@@ -136,9 +136,12 @@ const _: () = {
 /// SoupBinTCP's heartbeat: "anytime more than 1 second has past" (1.3).
 pub const LOAD_HEARTBEAT_NS: u64 = 1_000_000_000;
 
-/// A snapshot server that is silent for so long is dead: "typically 15 seconds" (`SoupBinTCP` 1.3), and
-/// it has a heartbeat to send each second.
-pub const LOAD_IDLE_NS_MAX: u64 = 15_000_000_000;
+/// A snapshot server that is silent for so long is dead: it has a heartbeat to send each second.  SoupBinTCP
+/// (1.3) says "typically 15 seconds", for connections that last all day; here the books are stale meanwhile.
+pub const LOAD_IDLE_NS_MAX: u64 = 3_000_000_000;
+
+/// A snapshot server that gives no message for so long, heartbeats or not, won't end.
+pub const LOAD_STALL_NS_MAX: u64 = 5_000_000_000;
 
 /// A GLIMPSE snapshot takes seconds: one that takes a minute never ends.
 pub const SNAPSHOT_NS_MAX: u64 = 60_000_000_000;
@@ -148,6 +151,14 @@ pub const SNAPSHOT_BYTES_MAX: u64 = 1 << 30;
 
 /// All messages of a long session, at some hundred thousand a second.
 pub const RETRANSMISSION_NS_MAX: u64 = 900_000_000_000;
+
+/// Messages that a retransmission is asked for beyond those that are missing: more than are published while it
+/// takes place.
+pub const RETRANSMISSION_AHEAD_MESSAGES: u64 = 1_000_000_000;
+
+/// A retransmission that contains what is missing and is silent for so long has caught up: a server sends
+/// without pause until it has.
+pub const RETRANSMISSION_CAUGHT_UP_NS: u64 = 200_000_000;
 
 /// Bytes of all messages of a session: a day of the largest recorded feed is below 16 GiB.
 pub const RETRANSMISSION_BYTES_MAX: u64 = 64 << 30;

@@ -1,5 +1,5 @@
 //! The loader: an edge.  A thread of its own moves bytes between a snapshot server and a
-//! [`Loader`](crate::snapshot::Loader).
+//! [`Loader`].
 //!
 //! Recovery has to work at peak rate, so it has a processor of its own: the shard asks, goes on, and finds
 //! the books ready later.  On the shard's side nothing waits: requests, answers and old books go

@@ -98,7 +98,7 @@ pub struct RecoveryCounters {
     pub requests_sent: u64,
     /// Requests that weren't answered in time.
     pub requests_timed_out: u64,
-    /// Times that a request had to wait for the budget.
+    /// Times that a request wasn't sent because the budget was spent.
     pub requests_deferred: u64,
     /// Times that the next server was asked because one didn't answer.
     pub servers_changed: u64,
@@ -239,6 +239,7 @@ impl Recovery {
 
     /// The next request that is due.
     pub fn poll_request(&mut self, now: u64, gaps: &Gaps) -> Option<Request> {
+        self.deferred = false;
         if self.config.request_servers == 0 || self.exhausted {
             return None;
         }
@@ -265,14 +266,11 @@ impl Recovery {
         self.budget_ns = self.budget_ns.saturating_add(elapsed).min(SECOND_NS);
         let cost = self.cost();
         if self.budget_ns < cost {
-            if !self.deferred {
-                self.deferred = true;
-                self.counters.requests_deferred += 1;
-            }
+            self.deferred = true;
+            self.counters.requests_deferred += 1;
             return None;
         }
         self.budget_ns -= cost;
-        self.deferred = false;
         self.counters.requests_sent += 1;
         let timeout = self
             .config

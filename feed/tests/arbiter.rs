@@ -598,3 +598,14 @@ fn without_any_server_a_gap_is_lost_when_no_line_can_have_it() {
     world.line(0, &packet("T", 1, 1)).unwrap();
     assert_eq!(world.trust().last(), Some(&true));
 }
+
+#[test]
+fn what_comes_behind_a_gap_doesnt_make_it_younger() {
+    let mut world = World::new(0, 1);
+    world.both(1, 1);
+    for number in 0..3_000 {
+        world.both(5 + number, 1);
+        world.pass(MS);
+    }
+    assert_eq!(world.phase(), Phase::Loading);
+}

@@ -299,7 +299,7 @@ pub struct FaultCounters {
 }
 
 /// What becomes of one packet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Fate {
     /// It will come out, with what it carries unchanged.
     Passes,

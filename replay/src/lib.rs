@@ -11,6 +11,7 @@
 //! | [`player`] | a recording through channels and books |
 //! | [`books_csv`] | a row for each change of a book |
 //! | [`random`] | seeded randomness, the same everywhere |
+//! | [`sim`] | exchange, network, our machines and checkers on a virtual clock, from one seed |
 //! | [`pacing`] | when a recorded packet is due at a chosen speed |
 #![forbid(unsafe_code)]
 
@@ -25,3 +26,4 @@ pub mod pacing;
 pub mod player;
 pub mod random;
 pub mod recognise;
+pub mod sim;

@@ -10,8 +10,11 @@ use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, Socket, Type};
 use tickcast_codecs::moldudp64::{DownstreamPacket, Kind};
-use tickcast_replay::exchange::edge::{MarketChannel, multicast, multicast_sender, run};
-use tickcast_replay::exchange::{LineConfig, Lines, Market, MarketConfig};
+use tickcast_replay::exchange::edge::{
+    Faulty, MarketChannel, Transmit, multicast, multicast_sender, run,
+};
+use tickcast_replay::exchange::{LineConfig, Lines, Market, MarketConfig, Pace};
+use tickcast_replay::fault::{Fault, FaultPlan, moldudp64_messages};
 
 fn channel() -> MarketChannel {
     let market = MarketConfig {
@@ -148,4 +151,66 @@ fn a_sender_refuses_an_address_that_is_no_group() {
     let error = multicast_sender(unicast, Ipv4Addr::LOCALHOST).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
     assert!(error.to_string().contains("127.0.0.1:9999"));
+}
+
+/// At a rate at which nothing ever sleeps for long, no message is left out, and the lines agree.
+#[test]
+fn two_hundred_thousand_messages_a_second_are_all_sent_on_both_lines() {
+    let market = Market::new(MarketConfig {
+        instruments: 4,
+        messages_per_second: 200_000,
+        pace: Pace::Constant,
+        ..MarketConfig::default()
+    });
+    let mut channel = MarketChannel::new(market, Lines::new(&[LineConfig::default(); 2], 0));
+    let stop = AtomicBool::new(false);
+    let mut next = [1; 2];
+    let began = Instant::now();
+    let sent = run(
+        &mut channel,
+        |line, packet| {
+            let packet = DownstreamPacket::parse(packet).unwrap();
+            let next = &mut next[usize::from(line)];
+            assert_eq!(packet.sequence(), *next);
+            *next = packet.next_sequence();
+            if *next > 100_000 {
+                stop.store(true, Ordering::Relaxed);
+            }
+            Ok(())
+        },
+        &stop,
+    )
+    .unwrap();
+    println!("{sent:?} in {:?}", began.elapsed());
+    assert_eq!(next[0], next[1]);
+    assert!(next[0] > 100_000);
+}
+
+#[test]
+fn faulty_lines_lose_what_their_counters_say() {
+    let plan = FaultPlan {
+        loss_ppm: 100_000,
+        delay_ns: 30_000_000,
+        ..FaultPlan::none()
+    };
+    let path = |seed| Fault::new(plan.clone(), seed, moldudp64_messages);
+    let mut faulty = Faulty::new(channel(), vec![path(1)]);
+    let (mut messages, mut packets, mut packet) = ([0; 2], [0; 2], Vec::new());
+    let mut now = 0;
+    while now < 20_000_000_000 {
+        while let Some(line) = faulty.poll_transmit(now, &mut packet) {
+            messages[usize::from(line)] += moldudp64_messages(&packet);
+            packets[usize::from(line)] += 1;
+        }
+        now = faulty.poll_timeout().unwrap().max(now + 1);
+    }
+    let path = &faulty.paths()[0];
+    let counters = path.counters();
+    println!("{counters:?}");
+    assert_eq!(counters.passed.packets, packets[0]);
+    assert_eq!(counters.passed.messages, messages[0]);
+    let gone = counters.lost.messages + path.held().messages;
+    assert_eq!(messages[1], messages[0] + gone);
+    assert!(counters.lost.packets > packets[1] / 20);
+    assert!(faulty.machine().market().is_open());
 }

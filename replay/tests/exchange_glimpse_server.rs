@@ -6,7 +6,8 @@ use tickcast_codecs::protocol::Protocol;
 use tickcast_codecs::soupbintcp::{Frames, LoginRequest, Packet, RejectReason};
 use tickcast_codecs::types::Text;
 use tickcast_codecs::{Level, SessionId, Side};
-use tickcast_feed::snapshot::{LoadError, LoadRequest, Loaded, Loader, LoaderConfig, Share};
+use tickcast_feed::Share;
+use tickcast_feed::snapshot::{LoadError, LoadRequest, Loaded, Loader, LoaderConfig};
 use tickcast_replay::exchange::{
     GlimpseConfig, GlimpseServer, Manner, Market, MarketConfig, Snapshot,
 };
@@ -37,7 +38,6 @@ fn client() -> LoaderConfig {
         username: Text::from_padded(b"user"),
         password: Text::from_padded(b"secret"),
         same_session: true,
-        channel_id: 1,
     }
 }
 
@@ -63,6 +63,7 @@ fn run(manner: Manner, messages: u64) -> (Result<Box<Loaded>, LoadError>, u64) {
         session: session(),
         not_before: 2,
         midnight: None,
+        iextp_channel: 1,
     };
     let mut now = 0;
     let mut server = GlimpseServer::new(serve(manner), now);

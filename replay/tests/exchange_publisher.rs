@@ -164,3 +164,53 @@ fn a_channel_publishes_the_market_at_its_pace_and_skips_time_that_it_slept() {
     let view = DownstreamPacket::parse(&packet).unwrap();
     assert_eq!(view.kind(), Kind::EndOfSession);
 }
+
+#[test]
+fn whoever_polls_late_gets_the_packets_that_he_would_have_got_in_time() {
+    let packets = |step: u64| {
+        let market = Market::new(MarketConfig {
+            messages_per_second: 20_000,
+            ..MarketConfig::default()
+        });
+        let mut channel = MarketChannel::new(market, Lines::new(&[LineConfig::default(); 2], 0));
+        let (mut packet, mut all) = (Vec::new(), [Vec::new(), Vec::new()]);
+        let mut now = 0;
+        while now <= SECOND {
+            while let Some(line) = channel.poll_transmit(now, &mut packet) {
+                all[usize::from(line)].push(packet.clone());
+            }
+            now += step;
+        }
+        all
+    };
+    let in_time = packets(1_000);
+    let late = packets(10_000_000);
+    for (in_time, late) in in_time.iter().zip(&late) {
+        assert!(late.len() > 2_000);
+        // Of what goes out at the very end, the one polled at another time.
+        let common = in_time.len().min(late.len()) - 1;
+        assert_eq!(in_time[..common], late[..common]);
+    }
+}
+
+#[test]
+fn when_the_day_is_over_so_is_the_session() {
+    let market = Market::new(MarketConfig::compressed_day(2 * SECOND));
+    let mut channel = MarketChannel::new(market, Lines::new(&[LineConfig::default()], 0));
+    let (mut packet, mut last) = (Vec::new(), Vec::new());
+    let mut ends = 0;
+    channel.poll_transmit(0, &mut packet);
+    while let Some(due) = channel.poll_timeout() {
+        assert!(due < 10 * SECOND);
+        while channel.poll_transmit(due, &mut packet).is_some() {
+            let view = DownstreamPacket::parse(&packet).unwrap();
+            match view.kind() {
+                Kind::EndOfSession => ends += 1,
+                Kind::Heartbeat => {}
+                Kind::Data => last = view.blocks().last().unwrap().to_vec(),
+            }
+        }
+    }
+    assert!(ends >= 5);
+    assert_eq!((last[0], last[11]), (b'S', b'C'));
+}

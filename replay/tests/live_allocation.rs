@@ -21,6 +21,7 @@ fn no_packet_and_no_message_allocates_after_warm_up() {
         shard,
         Clock::new(),
         None,
+        None,
         Arc::new(ChannelStatus::default()),
     );
     let mut receiver = Receiver::new(Lines::new(loopback.sockets), drive);

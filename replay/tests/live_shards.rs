@@ -6,9 +6,9 @@ mod live;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use live::{Loopback, reading, session};
+use live::{Loopback, eventually, reading, send, session};
 use tickcast_feed::counters::ChannelStatus;
 use tickcast_feed::drive::Drive;
 use tickcast_feed::limits::SHARD_RING_PACKETS;
@@ -23,30 +23,6 @@ const WAITS: [Wait; 3] = [
     },
     Wait::Spin,
 ];
-
-/// Waits until it is so, for as long as a slow machine may need.
-fn eventually(mut so: impl FnMut() -> bool) -> bool {
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while !so() {
-        if Instant::now() > deadline {
-            return false;
-        }
-        thread::sleep(Duration::from_millis(5));
-    }
-    true
-}
-
-/// Sends each packet on all lines, with rests: nothing is lost to a full buffer.
-fn send(packets: &[Vec<u8>], senders: &[std::net::UdpSocket]) {
-    for (number, packet) in packets.iter().enumerate() {
-        for sender in senders {
-            sender.send(packet).unwrap();
-        }
-        if number % 50 == 0 {
-            thread::sleep(Duration::from_millis(1));
-        }
-    }
-}
 
 #[test]
 fn one_shard_receives_both_lines_however_it_waits() {
@@ -67,7 +43,7 @@ fn one_shard_receives_both_lines_however_it_waits() {
             }
         });
         assert!(eventually(|| !status.load().readings.is_empty()));
-        send(&packets, &senders);
+        send(packets.iter(), &senders);
         let all = eventually(|| reading(&status.load(), "packets") == 2 * packets.len() as u64);
         stop.store(true, Ordering::Relaxed);
         receiving.join().unwrap().unwrap();
@@ -115,7 +91,7 @@ fn each_of_several_shards_receives_every_message_however_it_waits() {
         for status in &statuses {
             assert!(eventually(|| !status.load().readings.is_empty()));
         }
-        send(&packets, &senders);
+        send(packets.iter(), &senders);
         let all = statuses.iter().all(|status| {
             eventually(|| reading(&status.load(), "packets") == 2 * packets.len() as u64)
         });

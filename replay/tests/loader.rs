@@ -11,8 +11,9 @@ use tickcast_codecs::event::{Event, Header, Normalizer as _, Origin, Sink};
 use tickcast_codecs::iextp::{Segment, Stream};
 use tickcast_codecs::protocol::{Normalizer, Protocol};
 use tickcast_codecs::types::{SessionId, Side, Text};
+use tickcast_feed::Share;
 use tickcast_feed::loader::{Answer, LoaderHandle};
-use tickcast_feed::snapshot::{LoadError, LoadRequest, LoaderConfig, Share};
+use tickcast_feed::snapshot::{LoadError, LoadRequest, LoaderConfig};
 use tickcast_replay::exchange::repeater::IEX_DEEP;
 use tickcast_replay::exchange::{
     GapFillConfig, GlimpseConfig, Manner, Market, MarketConfig, Recorded, Servers, Snapshot, Store,
@@ -37,7 +38,6 @@ fn config(protocol: Protocol, share: Share) -> LoaderConfig {
         username: Text::from_padded(b"user"),
         password: Text::from_padded(b"secret"),
         same_session: true,
-        channel_id: 1,
     }
 }
 
@@ -51,6 +51,7 @@ fn request(id: u64) -> LoadRequest {
         session: session(),
         not_before: MESSAGES,
         midnight: None,
+        iextp_channel: 1,
     }
 }
 
@@ -280,14 +281,12 @@ fn a_recorded_session_is_loaded_over_tcp_and_gives_the_books_of_who_was_there() 
         .unwrap();
     for index in 0..2 {
         let share = Share { index, of: 2 };
-        let config = LoaderConfig {
-            channel_id: stream.channel_id,
-            ..config(Protocol::IexTpDeep10, share)
-        };
+        let config = config(Protocol::IexTpDeep10, share);
         let loader = LoaderHandle::spawn(config, vec![address], None).unwrap();
         loader.start(LoadRequest {
             session: SessionId::from_number(stream.session_id),
             not_before: next,
+            iextp_channel: stream.channel_id,
             ..request(1)
         });
         let loaded = answer(&loader).unwrap();

@@ -197,7 +197,7 @@ fn miri() -> Result {
 }
 
 fn fuzz(seconds: u64) -> Result {
-    for package in ["codecs", "book", "replay", "fanout"] {
+    for package in ["codecs", "book", "feed", "replay", "fanout"] {
         let folder = root().join(package);
         let listed = Command::new("cargo")
             .args(["+nightly", "fuzz", "list"])

@@ -4,6 +4,11 @@
 //! as soon as the connection is there (the server ends one that stays silent), asks for one range "from
 //! the start of a given session", and is answered by "one or more standard Outbound Segments".
 //!
+//! The range ends far ahead, "to account for new message publication during retransmission": the replay of a
+//! day takes longer than live messages can be held, so it has to go on until it "has caught up with the most
+//! current publication".  Then the server closes the connection; one that only falls silent has caught up
+//! as well.
+//!
 //! What is applied is the feed itself, so it is applied as the feed is: messages of unknown types, and
 //! those that mean nothing, are skipped.  TCP loses nothing: a hole in the answer is an error.
 
@@ -13,6 +18,7 @@ use tickcast_codecs::protocol::Protocol;
 
 use super::shadow::Shadow;
 use super::{LoadError, LoadRequest, LoaderConfig, Step};
+use crate::limits::RETRANSMISSION_AHEAD_MESSAGES;
 
 /// One connection's client.
 #[derive(Debug)]
@@ -35,7 +41,7 @@ impl Retransmission {
         Self {
             protocol: config.protocol,
             session: request.session,
-            channel_id: config.channel_id,
+            channel_id: request.iextp_channel,
             not_before: request.not_before,
             next: FIRST_SEQUENCE,
             segments: Segments::new(),
@@ -43,27 +49,28 @@ impl Retransmission {
         }
     }
 
-    /// Asks for everything before the live data.
+    /// Asks for everything.
     pub(super) fn handle_connected(&mut self) -> Step {
-        let Some(last) = self
-            .not_before
-            .checked_sub(1)
-            .filter(|&last| last >= FIRST_SEQUENCE)
-        else {
+        if self.not_before <= FIRST_SEQUENCE {
             // Nothing came before the live data.
             return Ok(Some(FIRST_SEQUENCE));
-        };
+        }
+        let last = self
+            .not_before
+            .saturating_add(RETRANSMISSION_AHEAD_MESSAGES);
         let stream = Stream {
-            message_protocol_id: self
-                .protocol
-                .iextp_protocol_id()
-                .ok_or(LoadError::Malformed)?,
+            message_protocol_id: self.protocol.iextp_id().ok_or(LoadError::Malformed)?,
             channel_id: self.channel_id,
             session_id: self.session.to_number().ok_or(LoadError::OtherSession)?,
         };
         GapFillRequest::encode(&mut self.transmit, stream, &[(FIRST_SEQUENCE, last)])
             .map_err(|_| LoadError::Malformed)?;
         Ok(None)
+    }
+
+    /// The sequence number that live data joins at, as soon as nothing before it is missing.
+    pub(super) fn complete(&self) -> Option<u64> {
+        (self.next >= self.not_before).then_some(self.next)
     }
 
     /// What waits to be sent.
@@ -81,14 +88,11 @@ impl Retransmission {
                     return Err(LoadError::OtherSession);
                 }
                 if segment.channel() != self.channel_id
-                    || Some(segment.protocol()) != self.protocol.iextp_protocol_id()
+                    || Some(segment.protocol()) != self.protocol.iextp_id()
                 {
                     return Err(LoadError::Malformed);
                 }
                 self.next = take_segment(&segment, self.next, shadow)?;
-                if self.next >= self.not_before {
-                    return Ok(Some(self.next));
-                }
             }
         }
         Ok(None)

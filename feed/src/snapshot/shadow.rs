@@ -64,8 +64,7 @@ impl Shadow {
     }
 
     /// What the shard gets: live data joins at `sequence`.
-    pub(super) fn complete(mut self, id: u64, sequence: u64) -> Loaded {
-        self.market.set_sequence(sequence.saturating_sub(1));
+    pub(super) fn complete(self, id: u64, sequence: u64) -> Loaded {
         Loaded {
             id,
             sequence,

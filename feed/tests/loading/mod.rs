@@ -6,7 +6,8 @@ use tickcast_codecs::glimpse::EndOfSnapshot;
 use tickcast_codecs::protocol::Protocol;
 use tickcast_codecs::soupbintcp::Packet;
 use tickcast_codecs::types::Text;
-use tickcast_feed::snapshot::{LoadError, LoadRequest, Loaded, Loader, LoaderConfig, Share};
+use tickcast_feed::Share;
+use tickcast_feed::snapshot::{LoadError, LoadRequest, Loaded, Loader, LoaderConfig};
 
 pub(crate) const SECOND: u64 = 1_000_000_000;
 pub(crate) const SESSION: &[u8] = b"20250102A";
@@ -24,7 +25,6 @@ pub(crate) fn config(protocol: Protocol) -> LoaderConfig {
         username: Text::from_padded(b"user"),
         password: Text::from_padded(b"secret"),
         same_session: true,
-        channel_id: 1,
     }
 }
 
@@ -34,6 +34,7 @@ pub(crate) fn request(not_before: u64) -> LoadRequest {
         session: session(),
         not_before,
         midnight: None,
+        iextp_channel: 1,
     }
 }
 

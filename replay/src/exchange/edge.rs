@@ -19,6 +19,7 @@ use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use super::lines::Lines;
 use super::market::Market;
 use super::repeater::Repeater;
+use crate::fault::Fault;
 
 /// A machine that gives packets when they are due.
 pub trait Transmit {
@@ -105,10 +106,12 @@ impl Transmit for MarketChannel {
         }
         let started = *started;
         loop {
-            if let Some(line) = self.lines.poll_transmit(now, packet) {
+            let due = started.saturating_add(self.offset_ns);
+            // Whoever comes late gets the packets that he would have got in time.
+            let until = if self.ended { now } else { now.min(due) };
+            if let Some(line) = self.lines.poll_transmit(until, packet) {
                 return Some(line);
             }
-            let due = started.saturating_add(self.offset_ns);
             if self.ended || due > now {
                 return None;
             }
@@ -143,6 +146,64 @@ impl Transmit for MarketChannel {
     }
 }
 
+/// A machine whose lines lead through faults.
+#[derive(Debug)]
+pub struct Faulty<T> {
+    machine: T,
+    paths: Vec<Fault>,
+    packet: Vec<u8>,
+}
+
+impl<T: Transmit> Faulty<T> {
+    /// The first line leads through the first path, and so on; further lines have no faults.
+    #[must_use]
+    pub fn new(machine: T, paths: Vec<Fault>) -> Self {
+        Self {
+            machine,
+            paths,
+            packet: Vec::new(),
+        }
+    }
+
+    /// The machine.
+    #[must_use]
+    pub fn machine(&self) -> &T {
+        &self.machine
+    }
+
+    /// The paths, with their counters.
+    #[must_use]
+    pub fn paths(&self) -> &[Fault] {
+        &self.paths
+    }
+}
+
+impl<T: Transmit> Transmit for Faulty<T> {
+    fn poll_transmit(&mut self, now: u64, packet: &mut Vec<u8>) -> Option<u8> {
+        while let Some(line) = self.machine.poll_transmit(now, &mut self.packet) {
+            match self.paths.get_mut(usize::from(line)) {
+                Some(path) => drop(path.handle_packet(now, &self.packet)),
+                None => {
+                    core::mem::swap(packet, &mut self.packet);
+                    return Some(line);
+                }
+            }
+        }
+        (0..)
+            .zip(&mut self.paths)
+            .find_map(|(line, path)| path.poll_transmit(now, packet).then_some(line))
+    }
+
+    fn poll_timeout(&self) -> Option<u64> {
+        let paths = self.paths.iter().filter_map(Fault::poll_timeout);
+        paths.chain(self.machine.poll_timeout()).min()
+    }
+
+    fn handle_end(&mut self, now: u64) {
+        self.machine.handle_end(now);
+    }
+}
+
 /// What [`run`] did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Sent {
@@ -150,6 +211,8 @@ pub struct Sent {
     pub packets: u64,
     /// Their bytes.
     pub bytes: u64,
+    /// The most that the loop came late for what was due, in nanoseconds.
+    pub late_ns_max: u64,
 }
 
 /// A socket that sends to one multicast group through one interface, with loopback to this host on.
@@ -222,10 +285,14 @@ pub fn run(
         }
         Ok(())
     };
+    let mut late_ns_max = 0;
     while !stop.load(Ordering::Relaxed) {
         transmit(machine, now())?;
         let Some(due) = machine.poll_timeout() else {
-            return Ok(sent);
+            return Ok(Sent {
+                late_ns_max,
+                ..sent
+            });
         };
         match due.saturating_sub(now()).checked_sub(SLEEP_NS_MIN) {
             None | Some(0) => std::thread::yield_now(),
@@ -234,9 +301,15 @@ pub fn run(
                 std::thread::park_timeout(Duration::from_nanos(sleep.min(SLEEP_NS_MAX)));
             }
         }
+        if due > 0 {
+            late_ns_max = late_ns_max.max(now().saturating_sub(due));
+        }
     }
     let end = now();
     machine.handle_end(end);
     transmit(machine, end)?;
-    Ok(sent)
+    Ok(Sent {
+        late_ns_max,
+        ..sent
+    })
 }

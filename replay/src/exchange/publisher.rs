@@ -99,7 +99,7 @@ pub struct Publisher {
 struct End {
     at: u64,
     told: bool,
-    /// Nothing is told after the first time, or after `told` was true at once.
+    /// The end is told once at most, and no time is waited after it.
     once: bool,
 }
 

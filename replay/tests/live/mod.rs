@@ -3,6 +3,8 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use tickcast_book::link::{self, Publisher as Updates, Subscription, WhenFull};
 use tickcast_book::report::Report;
@@ -10,7 +12,7 @@ use tickcast_codecs::SessionId;
 use tickcast_codecs::protocol::Protocol;
 use tickcast_feed::limits::RING_SLOTS;
 use tickcast_feed::socket::{JoinConfig, MulticastSocket};
-use tickcast_feed::{Shard, ShardConfig, Share};
+use tickcast_feed::{RecoveryConfig, Shard, ShardConfig, Share};
 use tickcast_replay::exchange::edge::multicast_sender;
 use tickcast_replay::exchange::{Market, MarketConfig, Publisher, PublisherConfig};
 
@@ -49,38 +51,82 @@ impl Loopback {
 
 /// The packets of a session with so many messages; always the same messages.
 pub(crate) fn session(name: &[u8], messages: u64) -> Vec<Vec<u8>> {
-    let mut market = Market::new(MarketConfig {
-        seed: 7,
-        ..MarketConfig::default()
-    });
     let config = PublisherConfig {
         session: SessionId::from_padded(name),
         ..PublisherConfig::default()
     };
     let mut publisher = Publisher::new(config, 0);
     let mut packets = Vec::new();
-    let (mut message, mut packet) = (Vec::new(), Vec::new());
-    let mut now = 0;
-    for _ in 0..messages {
-        message.clear();
-        now = market.next(&mut message).offset_ns;
-        publisher.handle_message(now, &message).unwrap();
+    let mut packet = Vec::new();
+    let mut last = 0;
+    each_message(messages, |now, message| {
+        last = now;
+        publisher.handle_message(now, message).unwrap();
         while publisher.poll_transmit(now, &mut packet) {
             packets.push(packet.clone());
         }
-    }
-    while publisher.next_sequence() > 0 && publisher.poll_transmit(now + 200_000, &mut packet) {
+    });
+    while publisher.poll_transmit(last + config.flush_ns, &mut packet) {
         packets.push(packet.clone());
     }
     packets
 }
 
+/// The messages of every session here, each with its time.
+pub(crate) fn each_message(messages: u64, mut each: impl FnMut(u64, &[u8])) {
+    let mut market = Market::new(MarketConfig {
+        seed: 7,
+        ..MarketConfig::default()
+    });
+    let mut message = Vec::new();
+    for _ in 0..messages {
+        message.clear();
+        let now = market.next(&mut message).offset_ns;
+        each(now, &message);
+    }
+}
+
+/// Waits until it is so, for as long as a slow machine may need.
+pub(crate) fn eventually(mut so: impl FnMut() -> bool) -> bool {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !so() {
+        if Instant::now() > deadline {
+            return false;
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+    true
+}
+
+/// Sends packets on a line, with rests: nothing is lost to a full buffer.
+pub(crate) fn send<'a>(packets: impl Iterator<Item = &'a Vec<u8>>, senders: &[UdpSocket]) {
+    for (number, packet) in packets.enumerate() {
+        for sender in senders {
+            sender.send(packet).unwrap();
+        }
+        if number % 50 == 0 {
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
 /// Shard `index` of `of`, and where its updates go.
 pub(crate) fn shard(index: u16, of: u16, lines: u8) -> (Shard<Updates>, Subscription) {
+    recovering(index, of, lines, RecoveryConfig::default())
+}
+
+/// The same, with servers to ask.
+pub(crate) fn recovering(
+    index: u16,
+    of: u16,
+    lines: u8,
+    recovery: RecoveryConfig,
+) -> (Shard<Updates>, Subscription) {
     let (updates, subscription) = link::link(RING_SLOTS, WhenFull::Overrun);
     let mut config = ShardConfig::new(Protocol::MoldUdp64Itch50, 0, "XNAS");
     config.share = Share { index, of };
     config.arbiter.lines = lines;
+    config.recovery = recovery;
     let shard = Shard::new(&config, updates, (), 0);
     (shard, subscription)
 }

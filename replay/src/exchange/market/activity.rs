@@ -289,7 +289,8 @@ mod tests {
         assert!(total.abs_diff(100_000) < 1_000, "{total}");
         for (at, &n) in seen.iter().enumerate() {
             match at % 100 {
-                0 | 1 => assert!(n.abs_diff(2_000) <= 2, "{n} in ms {at}"),
+                // The last distance before a burst reaches into it.
+                0 | 1 => assert!(n.abs_diff(2_000) <= 40, "{n} in ms {at}"),
                 // 60 / 98 of the mean are left.
                 _ => assert!(n.abs_diff(61) <= 2, "{n} in ms {at}"),
             }

@@ -115,7 +115,7 @@ impl Market {
             }
             return;
         };
-        let order = self.orders.order(slot);
+        let order = self.instruments[at].book.order(slot);
         let execution = Execution {
             at,
             id: order.id,
@@ -123,9 +123,7 @@ impl Market {
             match_number,
         };
         cross.left -= execution.shares;
-        self.instruments[at]
-            .book
-            .reduce(&mut self.orders, slot, execution.shares);
+        self.instruments[at].book.reduce(slot, execution.shares);
         self.tell_executed_at(execution, false, price, out);
         self.script = Some(Script::Cross(cross));
     }

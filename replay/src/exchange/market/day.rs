@@ -255,7 +255,7 @@ impl Market {
     /// How many orders an instrument has before trading; the first has the most.
     fn first_orders(&self, at: usize) -> u32 {
         let orders_max = self.instruments[at].orders_max;
-        (orders_max / 2).max(orders_max.min(2 * self.config.shape.levels))
+        (orders_max / 8 * 5).max(orders_max.min(2 * self.config.shape.levels))
     }
 
     /// The next order of the round over all instruments that aren't full yet.

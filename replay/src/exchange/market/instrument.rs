@@ -8,7 +8,9 @@ use super::config::MarketConfig;
 use super::orders::Book;
 use crate::random::Random;
 
+/// As few cache lines as there can be.
 #[derive(Debug)]
+#[repr(align(64))]
 pub(super) struct Instrument {
     pub(super) stock: Alpha<8>,
     pub(super) state: State,
@@ -119,7 +121,7 @@ impl Instrument {
             step: if shape.moves() { step(orders_max) } else { 0 },
             orders_max,
             interest: Interest::default(),
-            book: Book::default(),
+            book: Book::new(orders_max as usize, shape.levels_max()),
         }
     }
 

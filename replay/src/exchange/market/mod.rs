@@ -43,7 +43,6 @@ use self::auction::Cross;
 use self::day::{Noiis, Phase};
 use self::halt::Halt;
 use self::instrument::Instrument;
-use self::orders::Orders;
 use self::trading::{Recent, Sweep};
 use crate::random::Random;
 
@@ -85,7 +84,6 @@ pub struct Market {
     instruments: Vec<Instrument>,
     activity: Activity,
     quotas: Quotas,
-    orders: Orders,
     order_reference_number: u64,
     match_number: u64,
     recent: Recent,
@@ -136,7 +134,6 @@ impl Market {
             instruments,
             activity: Activity::new(&weights),
             quotas: Quotas::new(config.mix),
-            orders: Orders::default(),
             order_reference_number: 0,
             match_number: 0,
             recent: Recent::default(),
@@ -253,7 +250,7 @@ impl Market {
         self.instrument(stock_locate)
             .into_iter()
             .flat_map(move |instrument| {
-                let orders = instrument.book.orders(&self.orders, side);
+                let orders = instrument.book.orders(side);
                 orders.map(move |order| tickcast_book::Order {
                     order_id: order.id,
                     side,
@@ -297,9 +294,9 @@ mod tests {
             out.clear();
             market.next(&mut out);
         }
-        assert!(market.orders.slot_count() <= 5 * 120);
         let levels_max = config.shape.levels_max();
         for instrument in &market.instruments {
+            assert!(instrument.book.slot_count() <= 120);
             assert!(instrument.book.queues(Side::Bid).len() <= levels_max + 1);
             assert!(instrument.book.queues(Side::Ask).len() <= levels_max + 1);
         }

@@ -1,21 +1,25 @@
 //! The exchange's own books: every displayed order, in price and time priority.
 //!
-//! Plain and complete rather than fast: queues are lists through one slab of orders, a side is a
-//! sorted `Vec` of queues with the best at its end (where nearly all of the changes are).  Memory
-//! stops growing once the caps of the market's configuration are reached.
+//! Queues are lists through the book's slots of orders, a side is a sorted `Vec` of queues with the best at
+//! its end (where nearly all of the changes are).  A book has its memory to itself and in one place: with
+//! thousands of books every access is a cache miss, and the fewer pages the better.  It is taken at the
+//! start, for the caps of the market's configuration.
 //!
 //! Invariant: a queue is never empty, its `shares` and `count` are the sums over its orders, and every
 //! order is in exactly one queue and once in its instrument's `live`.  The end of `live` is where new
 //! orders come in, and one from the end takes the place of each that goes: the nearer to the end, the
 //! younger on the whole.
 
+use core::cmp::Ordering;
+
 use tickcast_codecs::Side;
 
 /// "No order": the end of a list.
 const NONE: u32 = u32::MAX;
 
-/// One displayed order.
+/// One displayed order: half a cache line, and never in two.
 #[derive(Debug, Clone)]
+#[repr(align(32))]
 pub(super) struct Order {
     /// The order reference number.
     pub(super) id: u64,
@@ -51,19 +55,15 @@ pub(super) struct Queue {
     tail: u32,
 }
 
-/// Slots for the orders of all books.
-#[derive(Debug, Default)]
-pub(super) struct Orders {
-    slots: Vec<Order>,
-    free: Option<u32>,
-}
-
 /// One instrument's book.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Book {
     bids: Vec<Queue>,
     asks: Vec<Queue>,
     live: Vec<u32>,
+    slots: Vec<Order>,
+    /// The first of the free slots; [`NONE`] if there is none.
+    free: u32,
 }
 
 /// Ascending towards the best.
@@ -74,7 +74,22 @@ fn rank(side: Side, tick: u32) -> u32 {
     }
 }
 
-impl Orders {
+/// So many levels from the best on are looked through one by one.
+const NEAR_LEVELS: usize = 12;
+
+impl Book {
+    /// An empty book with room for so much.
+    pub(super) fn new(orders_max: usize, levels_max: usize) -> Self {
+        let levels = levels_max.min(orders_max);
+        Self {
+            bids: Vec::with_capacity(levels + 2),
+            asks: Vec::with_capacity(levels + 2),
+            live: Vec::with_capacity(orders_max + 1),
+            slots: Vec::with_capacity(orders_max + 1),
+            free: NONE,
+        }
+    }
+
     /// How many slots there are, used or free.
     #[cfg(test)]
     pub(super) fn slot_count(&self) -> usize {
@@ -86,10 +101,11 @@ impl Orders {
     }
 
     fn insert(&mut self, order: Order) -> u32 {
-        if let Some(slot) = self.free {
-            let next = self.slots[slot as usize].next;
-            self.free = (next != NONE).then_some(next);
-            self.slots[slot as usize] = order;
+        if self.free != NONE {
+            let slot = self.free;
+            let free = &mut self.slots[slot as usize];
+            self.free = free.next;
+            *free = order;
             return slot;
         }
         // Caps keep the count of orders far below 2^32.
@@ -99,12 +115,10 @@ impl Orders {
     }
 
     fn release(&mut self, slot: u32) {
-        self.slots[slot as usize].next = self.free.unwrap_or(NONE);
-        self.free = Some(slot);
+        self.slots[slot as usize].next = self.free;
+        self.free = slot;
     }
-}
 
-impl Book {
     fn queues_mut(&mut self, side: Side) -> &mut Vec<Queue> {
         match side {
             Side::Bid => &mut self.bids,
@@ -148,31 +162,49 @@ impl Book {
     }
 
     fn find(&self, side: Side, tick: u32) -> Result<usize, usize> {
-        self.queues(side)
-            .binary_search_by_key(&rank(side, tick), |queue| rank(side, queue.tick))
+        let queues = self.queues(side);
+        let wanted = rank(side, tick);
+        let far = queues.len().saturating_sub(NEAR_LEVELS);
+        for (at, queue) in queues.iter().enumerate().skip(far).rev() {
+            match rank(side, queue.tick).cmp(&wanted) {
+                Ordering::Greater => {}
+                Ordering::Equal => return Ok(at),
+                Ordering::Less => return Err(at + 1),
+            }
+        }
+        queues[..far].binary_search_by_key(&wanted, |queue| rank(side, queue.tick))
     }
 
-    /// How many orders queue at a price.
-    pub(super) fn count_at(&self, side: Side, tick: u32) -> u32 {
-        self.find(side, tick)
-            .map_or(0, |at| self.queues(side)[at].count)
+    /// The first price from here on, away from the best, at which fewer than `most` orders queue.
+    pub(super) fn free_tick(&self, side: Side, tick: u32, most: u32) -> u32 {
+        let Ok(at) = self.find(side, tick) else {
+            return tick;
+        };
+        let mut free = tick;
+        for queue in self.queues(side)[..=at].iter().rev() {
+            if queue.tick != free || queue.count < most {
+                break;
+            }
+            // Prices begin far above 0, and books don't reach that far.
+            free = match side {
+                Side::Bid => free.saturating_sub(1).max(1),
+                Side::Ask => free + 1,
+            };
+        }
+        free
     }
 
     /// The orders of a side in priority: best price first, then oldest first.
-    pub(super) fn orders<'a>(
-        &'a self,
-        orders: &'a Orders,
-        side: Side,
-    ) -> impl Iterator<Item = &'a Order> {
+    pub(super) fn orders(&self, side: Side) -> impl Iterator<Item = &Order> {
         self.queues(side).iter().rev().flat_map(|queue| {
-            core::iter::successors(orders.slots.get(queue.head as usize), |order| {
-                orders.slots.get(order.next as usize)
+            core::iter::successors(self.slots.get(queue.head as usize), |order| {
+                self.slots.get(order.next as usize)
             })
         })
     }
 
     /// Puts a new order at the end of its price's queue.
-    pub(super) fn add(&mut self, orders: &mut Orders, new: New) -> u32 {
+    pub(super) fn add(&mut self, new: New) -> u32 {
         let New {
             id,
             side,
@@ -181,7 +213,7 @@ impl Book {
             mpid,
         } = new;
         let live_at = u32::try_from(self.live.len()).unwrap_or(NONE);
-        let slot = orders.insert(Order {
+        let slot = self.insert(Order {
             id,
             tick,
             shares,
@@ -195,11 +227,11 @@ impl Book {
         match self.find(side, tick) {
             Ok(at) => {
                 let queue = &mut self.queues_mut(side)[at];
-                orders.slots[queue.tail as usize].next = slot;
-                orders.slots[slot as usize].previous = queue.tail;
-                queue.tail = slot;
+                let tail = core::mem::replace(&mut queue.tail, slot);
                 queue.count += 1;
                 queue.shares += u64::from(shares);
+                self.slots[tail as usize].next = slot;
+                self.slots[slot as usize].previous = tail;
             }
             Err(at) => self.queues_mut(side).insert(
                 at,
@@ -216,8 +248,8 @@ impl Book {
     }
 
     /// Takes shares off an order; without a share left it is gone.
-    pub(super) fn reduce(&mut self, orders: &mut Orders, slot: u32, shares: u32) {
-        let order = &mut orders.slots[slot as usize];
+    pub(super) fn reduce(&mut self, slot: u32, shares: u32) {
+        let order = &mut self.slots[slot as usize];
         let taken = shares.min(order.shares);
         order.shares -= taken;
         let order = order.clone();
@@ -231,26 +263,30 @@ impl Book {
             return;
         }
         queue.count -= 1;
-        match order.previous {
-            NONE => queue.head = order.next,
-            previous => orders.slots[previous as usize].next = order.next,
+        if order.previous == NONE {
+            queue.head = order.next;
         }
-        match order.next {
-            NONE => queue.tail = order.previous,
-            next => orders.slots[next as usize].previous = order.previous,
+        if order.next == NONE {
+            queue.tail = order.previous;
         }
         if queue.count == 0 {
             queues.remove(at);
         }
+        if let Some(previous) = self.slots.get_mut(order.previous as usize) {
+            previous.next = order.next;
+        }
+        if let Some(next) = self.slots.get_mut(order.next as usize) {
+            next.previous = order.previous;
+        }
         self.live.swap_remove(order.live_at as usize);
         if let Some(&moved) = self.live.get(order.live_at as usize) {
-            orders.slots[moved as usize].live_at = order.live_at;
+            self.slots[moved as usize].live_at = order.live_at;
         }
-        orders.release(slot);
+        self.release(slot);
     }
 
     /// Takes an order off the book.
-    pub(super) fn remove(&mut self, orders: &mut Orders, slot: u32) {
-        self.reduce(orders, slot, u32::MAX);
+    pub(super) fn remove(&mut self, slot: u32) {
+        self.reduce(slot, u32::MAX);
     }
 }

@@ -47,7 +47,7 @@ impl Market {
         }
         for (at, instrument) in self.instruments.iter().enumerate() {
             for side in [Side::Bid, Side::Ask] {
-                for order in instrument.book.orders(&self.orders, side) {
+                for order in instrument.book.orders(side) {
                     give(&|out| self.tell_add(at, order, out));
                 }
             }

@@ -31,8 +31,6 @@ const BROKEN_ONE_IN: u32 = 20_000;
 const REG_SHO_ONE_IN: u32 = 100_000;
 /// An aggressive order takes at most so many ticks beyond the best.
 const THROUGH_TICKS_MAX: u32 = 3;
-/// Where a wanted level is full, so many are tried behind it.
-const PLACES_MAX: u32 = 64;
 
 impl Market {
     /// One message of the flow.
@@ -197,19 +195,10 @@ impl Market {
     }
 
     fn place(&self, at: usize, side: Side, tick: u32) -> u32 {
-        let most = self.config.shape.orders_per_level_max;
-        let book = &self.instruments[at].book;
-        if most == u32::MAX || book.count_at(side, tick) < most {
-            return tick;
+        match self.config.shape.orders_per_level_max {
+            u32::MAX => tick,
+            most => self.instruments[at].book.free_tick(side, tick, most),
         }
-        let behind = |tick: u32, ticks: u32| match side {
-            Side::Bid => tick.saturating_sub(ticks).max(1),
-            Side::Ask => tick + ticks,
-        };
-        let free = (1..=PLACES_MAX)
-            .map(|ticks| behind(tick, ticks))
-            .find(|&tick| book.count_at(side, tick) < most);
-        free.unwrap_or_else(|| behind(book.worst_tick(side).unwrap_or(tick), 1))
     }
 
     fn add_shares(&mut self, at: usize, side: Side, tick: u32, shares: u32, out: &mut Vec<u8>) {
@@ -226,8 +215,8 @@ impl Market {
             shares,
             mpid: u8::try_from(mpid).unwrap_or(0),
         };
-        let slot = self.instruments[at].book.add(&mut self.orders, new);
-        self.tell_add(at, self.orders.order(slot), out);
+        let slot = self.instruments[at].book.add(new);
+        self.tell_add(at, self.instruments[at].book.order(slot), out);
     }
 
     /// An order with few that are younger: see [`Random::log_uniform`].
@@ -266,8 +255,8 @@ impl Market {
     }
 
     pub(super) fn delete(&mut self, at: usize, slot: u32, out: &mut Vec<u8>) {
-        let id = self.orders.order(slot).id;
-        self.instruments[at].book.remove(&mut self.orders, slot);
+        let id = self.instruments[at].book.order(slot).id;
+        self.instruments[at].book.remove(slot);
         self.tell_delete(at, id, out);
     }
 
@@ -276,7 +265,7 @@ impl Market {
         let Some(slot) = self.pick_young(at) else {
             return self.add_passive(at, Side::Bid, out);
         };
-        let order = self.orders.order(slot);
+        let order = self.instruments[at].book.order(slot);
         let (id, shares) = (order.id, order.shares);
         let canceled = match shares {
             ..2 => return self.delete(at, slot, out),
@@ -284,9 +273,7 @@ impl Market {
             _ => 100 * self.random.between(1, (shares - 1) / 100),
         };
         self.quotas.spend(Kind::Cancel);
-        self.instruments[at]
-            .book
-            .reduce(&mut self.orders, slot, canceled);
+        self.instruments[at].book.reduce(slot, canceled);
         self.tell_cancel(at, id, canceled, out);
     }
 
@@ -296,7 +283,7 @@ impl Market {
             return self.add_passive(at, Side::Ask, out);
         };
         self.quotas.spend(Kind::Replace);
-        let order = self.orders.order(slot);
+        let order = self.instruments[at].book.order(slot);
         let (original, side, old_tick, mpid) = (order.id, order.side, order.tick, order.mpid);
         let mut shares = order.shares;
         if self.random.one_in(3) {
@@ -309,7 +296,7 @@ impl Market {
         {
             tick = old_tick;
         }
-        book.remove(&mut self.orders, slot);
+        book.remove(slot);
         let tick = self.place(at, side, tick);
         let new = New {
             id,
@@ -318,7 +305,7 @@ impl Market {
             shares,
             mpid,
         };
-        self.instruments[at].book.add(&mut self.orders, new);
+        self.instruments[at].book.add(new);
         self.tell_replace(at, original, (id, shares, tick), out);
     }
 
@@ -355,7 +342,7 @@ impl Market {
         let Some(slot) = self.executable(at, taker, limit) else {
             return self.add_shares(at, taker, limit, sweep.shares, out);
         };
-        let order = self.orders.order(slot);
+        let order = self.instruments[at].book.order(slot);
         let tick = order.tick;
         let execution = Execution {
             at,
@@ -367,9 +354,7 @@ impl Market {
         // Now and then the taker gets half a tick more than the resting order displays.
         let improved = self.random.one_in(25);
         let instrument = &mut self.instruments[at];
-        instrument
-            .book
-            .reduce(&mut self.orders, slot, execution.shares);
+        instrument.book.reduce(slot, execution.shares);
         let half = instrument.tick_size / 2;
         let displayed = instrument.wire_price(tick);
         if improved && half > 0 {
@@ -406,7 +391,7 @@ impl Market {
     /// The order that is executed next by who takes up to `limit`.
     pub(super) fn executable(&self, at: usize, taker: Side, limit: u32) -> Option<u32> {
         let slot = self.instruments[at].book.head(taker.opposite())?;
-        let tick = self.orders.order(slot).tick;
+        let tick = self.instruments[at].book.order(slot).tick;
         let crosses = match taker {
             Side::Bid => tick <= limit,
             Side::Ask => tick >= limit,
