@@ -92,7 +92,6 @@ impl Recovery {
             username: Text::from_padded(self.username.as_bytes()),
             password: Text::from_padded(self.password.reveal().as_bytes()),
             same_session: self.snapshot_same_session,
-            channel_id: self.channel_id,
         }
     }
 

@@ -254,8 +254,6 @@ keys! {
         "What the thread that loads snapshots is pinned to; left out, it isn't.";
     SNAPSHOT_SAME_SESSION = Recovery "snapshot_same_session", Kind::Flag { default: true }, true,
         "GLIMPSE: refuse a snapshot of a server that doesn't name the session of the feed.";
-    CHANNEL_ID = Recovery "channel_id", number(Some(1), 0, 4_294_967_295), true,
-        "IEX: the channel id of the feed, for TCP gap fill.";
     USERNAME = Recovery "username", text(Some(""), "up to 6 letters or digits"), true,
         "GLIMPSE: the login.";
     PASSWORD_FILE = Recovery "password_file", text(None, "a file of mode 0600 with up to 10 letters or digits"), true,

@@ -128,8 +128,6 @@ pub(crate) struct Recovery {
     pub(crate) snapshot_core: Option<usize>,
     /// Whether a snapshot has to be of the feed's session by name.
     pub(crate) snapshot_same_session: bool,
-    /// IEX's.
-    pub(crate) channel_id: u32,
     /// GLIMPSE's login.
     pub(crate) username: String,
     /// Where the password was read.
@@ -654,7 +652,6 @@ impl Recovery {
             snapshot_servers: section.socket_addresses(&keys::SNAPSHOT_SERVERS, SERVERS_MAX),
             snapshot_core: narrow(section.number(&keys::SNAPSHOT_CORE)),
             snapshot_same_session: section.flag(&keys::SNAPSHOT_SAME_SESSION),
-            channel_id: narrow(section.number(&keys::CHANNEL_ID)).unwrap_or(1),
             username: section.parsed(&keys::USERNAME).unwrap_or_default(),
             password_file: section.parsed(&keys::PASSWORD_FILE),
             password: Secret::default(),
