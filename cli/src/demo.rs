@@ -12,6 +12,7 @@ use tickcast_fanout::edge::Feed;
 use tickcast_feed::Source;
 use tickcast_feed::batch::Batch;
 use tickcast_feed::receiver::wall_clock;
+use tickcast_feed::snapshot::Share;
 use tickcast_feed::socket::{JoinConfig, MulticastSocket};
 use tickcast_replay::exchange::edge::{
     MarketChannel, Transmit, multicast, multicast_sender, run as transmit,
@@ -22,8 +23,8 @@ use tickcast_replay::exchange::{
 };
 
 use crate::Failure;
-use crate::config::Channel;
-use crate::serve::{Receiving, SLEEP, shard};
+use crate::config::{Channel, Line};
+use crate::serve::{Receiving, shard};
 use crate::serving::{self, Serving};
 
 /// Silences of the recorded capture are cut to this.
@@ -68,15 +69,14 @@ const XNAS_GROUP: Ipv4Addr = Ipv4Addr::new(239, 255, 77, 1);
 const IEXG_GROUP: Ipv4Addr = Ipv4Addr::new(239, 255, 77, 2);
 
 fn channel(name: &str, protocol: Protocol, group: SocketAddrV4) -> Channel {
-    Channel {
-        name: name.to_owned(),
-        venue: protocol.venue().to_owned(),
-        protocol,
-        groups: vec![SocketAddr::V4(group)],
-        interface: IpAddr::V4(Ipv4Addr::LOCALHOST),
-        core: None,
-        wait: SLEEP,
-    }
+    let line = Line {
+        name: "A".to_owned(),
+        group: SocketAddr::V4(group),
+        interface: IpAddr::V4(Ipv4Addr::LOCALHOST).into(),
+        sources: Vec::new(),
+        source_specific: false,
+    };
+    Channel::new(name, protocol, vec![line])
 }
 
 /// Whether a datagram sent to a group on loopback comes back.  Returns a port that was free.
@@ -196,10 +196,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         match port {
             Some(port) => {
                 let group = SocketAddrV4::new(*group.ip(), port);
-                channel.groups = vec![SocketAddr::V4(group)];
-                let (receiving, feed) = Receiving::start(&channel, number, &stop)?;
-                threads.push(receiving);
-                feeds.push(feed);
+                for line in &mut channel.lines {
+                    line.group = SocketAddr::V4(group);
+                }
+                let started = Receiving::start(&channel, number, &stop)?;
+                threads.extend(started.threads);
+                feeds.extend(started.feeds);
                 let sender = multicast_sender(group, Ipv4Addr::LOCALHOST)
                     .map_err(|error| Failure::Failed(format!("{name}: {group}: {error}")))?;
                 threads.push(Receiving::spawn(&name, move || {
@@ -207,8 +209,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
                 })?);
             }
             None => {
-                let (mut shard, status, feed) =
-                    shard(&channel.name, &channel.venue, channel.protocol, number);
+                let (mut shard, status, feed) = shard(
+                    &channel.name,
+                    &channel.shard(number, Share::WHOLE),
+                    &channel.venue,
+                );
                 feeds.push(feed);
                 threads.push(Receiving::spawn(&name, move || {
                     in_process(&mut machine, &stopped, &mut |payload| {

@@ -4,9 +4,11 @@
 //! 2 wrong usage.
 #![forbid(unsafe_code)]
 
+mod check_config;
 mod config;
 mod demo;
 mod inspect;
+mod metrics;
 mod progress;
 mod record;
 mod replay;
@@ -14,6 +16,7 @@ mod serve;
 mod serving;
 mod subscribe;
 
+use std::fmt;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -36,6 +39,7 @@ struct Arguments {
 enum Command {
     Demo(demo::Arguments),
     Serve(serve::Arguments),
+    CheckConfig(check_config::Arguments),
     Replay(replay::Arguments),
     Record(record::Arguments),
     Subscribe(subscribe::Arguments),
@@ -63,10 +67,20 @@ impl Failure {
     }
 }
 
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Failed(why) | Self::Usage(why) => f.write_str(why),
+            Self::OutputClosed => f.write_str("output: closed"),
+        }
+    }
+}
+
 fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Serve(arguments) => serve::run(&arguments),
+        Command::CheckConfig(arguments) => check_config::run(&arguments),
         Command::Replay(arguments) => replay::run(&arguments),
         Command::Record(arguments) => record::run(&arguments),
         Command::Subscribe(arguments) => subscribe::run(arguments),

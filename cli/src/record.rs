@@ -14,7 +14,7 @@ use tickcast_replay::record::edge::{self, LineCounters, Turn, Until, View};
 use tickcast_replay::record::{Files, Line, Notice, Recorder, RecorderConfig};
 
 use crate::Failure;
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::progress;
 use crate::serving::Signals;
 
@@ -108,24 +108,28 @@ fn amount(text: &str, units: &[(&str, u64)]) -> Option<u64> {
     count.parse::<u64>().ok()?.checked_mul(*factor)
 }
 
-/// Lines to record, each with its interface.
-fn lines(arguments: &Arguments) -> Result<Vec<(Line, IpAddr)>, Failure> {
+/// Lines to record, each with how it is joined.
+fn lines(arguments: &Arguments) -> Result<Vec<(Line, JoinConfig)>, Failure> {
     if let Some(path) = &arguments.config {
-        let channels = Config::read(path)?.channels;
-        return Ok(channels
-            .into_iter()
-            .flat_map(|channel| {
-                let (name, protocol) = (channel.name, channel.protocol);
-                ('A'..).zip(channel.groups).map(move |(letter, group)| {
-                    let line = Line {
-                        name: format!("{name}/{letter}"),
-                        group,
-                        protocol: Some(protocol),
-                    };
-                    (line, channel.interface)
-                })
+        let config =
+            Config::read(path, None).map_err(|mistakes| config::refused(path, &mistakes))?;
+        let of_channel = |channel: config::Channel| {
+            let (name, protocol) = (channel.name, channel.protocol);
+            channel.lines.into_iter().map(move |line| {
+                let join = JoinConfig {
+                    sources: line.sources,
+                    source_specific: line.source_specific,
+                    ..JoinConfig::any_source(line.group, line.interface)
+                };
+                let line = Line {
+                    name: format!("{name}/{}", line.name),
+                    group: line.group,
+                    protocol: Some(protocol),
+                };
+                (line, join)
             })
-            .collect());
+        };
+        return Ok(config.channels.into_iter().flat_map(of_channel).collect());
     }
     let Some(interface) = arguments.interface else {
         return Err(Failure::Usage("--group needs --interface".to_owned()));
@@ -136,7 +140,7 @@ fn lines(arguments: &Arguments) -> Result<Vec<(Line, IpAddr)>, Failure> {
             group: *group,
             protocol: None,
         };
-        (line, interface)
+        (line, JoinConfig::any_source(*group, interface))
     };
     Ok(arguments.group.iter().map(of_group).collect())
 }
@@ -180,12 +184,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let (folder, files) = files(arguments)?;
     let mut sockets = Vec::new();
     let mut recorded = Vec::new();
-    for (line, interface) in lines(arguments)? {
-        let join = JoinConfig::any_source(line.group, interface);
+    for (line, join) in lines(arguments)? {
         let socket = MulticastSocket::open(&join).map_err(|error| {
             Failure::Failed(format!(
-                "{}: can't join {} on interface {interface}: {error}",
-                line.name, line.group
+                "{}: can't join {} on interface {}: {error}",
+                line.name, line.group, join.interface
             ))
         })?;
         sockets.push(socket);

@@ -26,7 +26,7 @@ use tickcast_replay::player::{Player, Summary};
 use tickcast_replay::recognise::Recogniser;
 
 use crate::Failure;
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::progress::Progress;
 use crate::serving::{self, Serving, Signals};
 
@@ -105,9 +105,11 @@ impl Arguments {
     fn recogniser(&self) -> Result<Recogniser, Failure> {
         let mut recogniser = Recogniser::new(self.protocol);
         if let Some(path) = &self.config {
-            for channel in Config::read(path)?.channels {
-                for group in channel.groups {
-                    recogniser.bind(group, channel.protocol);
+            let config =
+                Config::read(path, None).map_err(|mistakes| config::refused(path, &mistakes))?;
+            for channel in config.channels {
+                for line in channel.lines {
+                    recogniser.bind(line.group, channel.protocol);
                 }
             }
         }

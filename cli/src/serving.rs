@@ -2,14 +2,17 @@
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use tickcast_book::link::Subscription;
 use tickcast_codecs::protocol::Protocol;
 use tickcast_fanout::edge::{Feed, Reactor};
-use tickcast_fanout::{ChannelInfo, HubConfig, ServerInfo};
+use tickcast_fanout::{ChannelInfo, HubConfig, HubStatus, ServerInfo};
 use tickcast_feed::counters::ChannelStatus;
 use tickcast_feed::receiver::wall_clock;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::Failure;
@@ -18,6 +21,8 @@ use crate::Failure;
 pub(crate) struct Serving {
     /// Where it listens.
     pub(crate) address: SocketAddr,
+    /// What the hub counts.
+    pub(crate) status: Arc<HubStatus>,
     stop: watch::Sender<bool>,
     thread: JoinHandle<std::io::Result<()>>,
 }
@@ -65,12 +70,17 @@ impl Serving {
             session: run.clone(),
             epoch: run,
         };
+        let status = Arc::new(HubStatus::default());
+        let known = Arc::clone(&status);
         let thread = thread::Builder::new()
             .name("reactor".to_owned())
-            .spawn(move || Reactor::run(listener, HubConfig::default(), info, feeds, stopped))
+            .spawn(move || {
+                Reactor::run(listener, HubConfig::default(), info, feeds, known, stopped)
+            })
             .map_err(failed)?;
         Ok(Self {
             address,
+            status,
             stop,
             thread,
         })
@@ -107,48 +117,82 @@ impl Serving {
 pub(crate) fn wait_for_signal(ended: impl Fn() -> bool) -> Result<(), Failure> {
     let signals = Signals::new()?;
     while !ended() && !signals.came() {
-        thread::sleep(std::time::Duration::from_millis(50));
+        thread::sleep(LOOK);
     }
     Ok(())
 }
 
-/// Ctrl-C and SIGTERM, noticed by a thread of their own.
-pub(crate) struct Signals(Arc<std::sync::atomic::AtomicBool>);
+/// How often whoever waits for signals looks.
+pub(crate) const LOOK: Duration = Duration::from_millis(50);
+
+/// Ctrl-C and SIGTERM, and SIGHUP where it is asked for, noticed by a thread of their own.
+pub(crate) struct Signals {
+    end: Arc<AtomicBool>,
+    reload: Arc<AtomicBool>,
+}
 
 impl Signals {
-    /// From now on the signals end nothing by themselves.
+    /// From now on Ctrl-C and SIGTERM end nothing by themselves.
     pub(crate) fn new() -> Result<Self, Failure> {
+        Self::start(false)
+    }
+
+    /// As [`new`](Self::new), and neither does SIGHUP.
+    pub(crate) fn with_reload() -> Result<Self, Failure> {
+        Self::start(true)
+    }
+
+    fn start(with_reload: bool) -> Result<Self, Failure> {
         let failed = |error: std::io::Error| Failure::Failed(format!("signals: {error}"));
-        let flag = Arc::new(std::sync::atomic::AtomicBool::new(false));
-        let came = Arc::clone(&flag);
+        let (end, reload) = <(Arc<AtomicBool>, Arc<AtomicBool>)>::default();
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .map_err(failed)?;
+        let listen = |kind| {
+            let _inside = runtime.enter();
+            signal(kind).map_err(failed)
+        };
+        let mut interrupt = listen(SignalKind::interrupt())?;
+        let mut terminate = listen(SignalKind::terminate())?;
+        let mut hangup = with_reload
+            .then(|| listen(SignalKind::hangup()))
+            .transpose()?;
+        let signals = Self {
+            end: Arc::clone(&end),
+            reload: Arc::clone(&reload),
+        };
         thread::Builder::new()
             .name("signals".to_owned())
             .spawn(move || {
                 runtime.block_on(async {
-                    use tokio::signal::unix::{SignalKind, signal};
-                    let terminate = signal(SignalKind::terminate());
-                    match terminate {
-                        Ok(mut terminate) => {
-                            tokio::select! {
-                                _ = terminate.recv() => {}
-                                _ = tokio::signal::ctrl_c() => {}
+                    loop {
+                        let hung_up = async {
+                            match &mut hangup {
+                                Some(hangup) => hangup.recv().await,
+                                None => std::future::pending().await,
                             }
+                        };
+                        tokio::select! {
+                            _ = interrupt.recv() => break,
+                            _ = terminate.recv() => break,
+                            _ = hung_up => reload.store(true, Ordering::Relaxed),
                         }
-                        Err(_) => drop(tokio::signal::ctrl_c().await),
                     }
                 });
-                came.store(true, std::sync::atomic::Ordering::Relaxed);
+                end.store(true, Ordering::Relaxed);
             })
             .map_err(failed)?;
-        Ok(Self(flag))
+        Ok(signals)
     }
 
-    /// Whether one came.
+    /// Whether the program shall end.
     pub(crate) fn came(&self) -> bool {
-        self.0.load(std::sync::atomic::Ordering::Relaxed)
+        self.end.load(Ordering::Relaxed)
+    }
+
+    /// Whether the configuration shall be read again; says so once for each time it was asked.
+    pub(crate) fn take_reload(&self) -> bool {
+        self.reload.swap(false, Ordering::Relaxed)
     }
 }

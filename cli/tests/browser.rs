@@ -187,7 +187,8 @@ impl ChannelsWithGaps {
         }
         let thread = thread::spawn(move || {
             let info = ServerInfo::default();
-            Reactor::run(listener, HubConfig::default(), info, feeds, stopped)
+            let status = Arc::default();
+            Reactor::run(listener, HubConfig::default(), info, feeds, status, stopped)
         });
         let server = Self {
             stop,

@@ -1,5 +1,7 @@
 //! What happened, counted.  Every discard and every refusal moves exactly one of these.
 
+use std::sync::{Mutex, PoisonError};
+
 use serde::Serialize;
 
 /// Makes the struct of counters, each with the sentence that explains it to people who watch it.
@@ -84,4 +86,24 @@ counters! {
     queries_answered,
     /// Queries for books that no snapshot came for in time, or that were too many.
     queries_failed,
+}
+
+/// The copy of a hub's counters that other threads read.  Written by the reactor at each turn, never waited
+/// for.
+#[derive(Debug, Default)]
+pub struct HubStatus(Mutex<(Counters, usize)>);
+
+impl HubStatus {
+    /// Takes over what the hub counted, unless a reader is looking right now: then the next time.
+    pub(crate) fn store(&self, counters: Counters, subscribers: usize) {
+        if let Ok(mut known) = self.0.try_lock() {
+            *known = (counters, subscribers);
+        }
+    }
+
+    /// The counters, and how many subscribers are connected.
+    #[must_use]
+    pub fn load(&self) -> (Counters, usize) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }

@@ -40,7 +40,7 @@ mod stream;
 pub mod subscriber;
 pub mod topic;
 
-pub use counters::Counters;
+pub use counters::{Counters, HubStatus};
 pub use error::{CloseCode, ErrorCode, Refusal};
 pub use hub::{
     ChannelInfo, Encoding, Hub, HubConfig, QueryState, QueryToken, ServerInfo, SubscriberId,

@@ -12,6 +12,7 @@ use tickcast_book::report::{Reading, ReadingKind};
 
 use crate::arbiter::Source;
 use crate::batch::Batch;
+use crate::control::{Control, Reload, Servers};
 use crate::counters::ChannelStatus;
 use crate::limits::{PACKET_BYTES_MAX, REPORT_EVERY_NS};
 use crate::loader::LoaderHandle;
@@ -37,6 +38,11 @@ pub struct Drive<O> {
     /// The packet of a request, written anew for each.
     request: Vec<u8>,
     report_at: u64,
+    control: Option<Control>,
+    /// The load that the loader was asked for last.
+    load: Option<u64>,
+    /// The request socket is another one.
+    sockets_changed: bool,
 }
 
 impl<O: Observer> Drive<O> {
@@ -62,7 +68,17 @@ impl<O: Observer> Drive<O> {
             requests_unsent: 0,
             request: Vec::with_capacity(PACKET_BYTES_MAX),
             report_at: 0,
+            control: None,
+            load: None,
+            sockets_changed: false,
         }
+    }
+
+    /// The same, and an operator may change how it recovers.
+    #[must_use]
+    pub fn with_control(mut self, control: Control) -> Self {
+        self.control = Some(control);
+        self
     }
 
     /// The shard.
@@ -111,7 +127,32 @@ impl<O: Observer> Drive<O> {
         if self.report_is_due(now) {
             self.report(now);
         }
+        self.take_reload(now);
         came
+    }
+
+    fn take_reload(&mut self, now: u64) {
+        let Some(control) = &self.control else {
+            return;
+        };
+        let Some(Reload { recovery, servers }) = control.poll() else {
+            return;
+        };
+        self.shard.reconfigure(recovery);
+        control.give_back(Servers {
+            requests: std::mem::replace(&mut self.requests, servers.requests),
+            loader: std::mem::replace(&mut self.loader, servers.loader),
+        });
+        self.sockets_changed = true;
+        if let Some(id) = self.load.take() {
+            // The new loader knows nothing of it; a load that is over already is refused by its number.
+            self.shard.handle_load_failed(now, id);
+        }
+    }
+
+    /// Whether [`waited_for`](Self::waited_for) is another list than before; says so once.
+    pub(crate) fn take_sockets_changed(&mut self) -> bool {
+        std::mem::take(&mut self.sockets_changed)
     }
 
     fn take_answers(&mut self, now: u64, batch: &mut Batch) -> usize {
@@ -146,7 +187,10 @@ impl<O: Observer> Drive<O> {
     fn load(&mut self, now: u64) {
         if let Some(request) = self.shard.poll_load() {
             match &self.loader {
-                Some(loader) => loader.start(request),
+                Some(loader) => {
+                    self.load = Some(request.id);
+                    loader.start(request);
+                }
                 None => self.shard.handle_load_failed(now, request.id),
             }
         }

@@ -15,6 +15,7 @@
 //! | [`batch`] | datagrams of one system call, in buffers made once (edge) |
 //! | [`socket`] | the sockets of lines and of request servers (edge) |
 //! | [`drive`] | what a shard needs beside packets (edge) |
+//! | [`control`] | what an operator changes while a shard runs (edge) |
 //! | [`receiver`] | the pinned thread that moves packets from the sockets to the shard (edge) |
 //! | [`shards`] | rings to several shards, and their threads (edge) |
 //! | [`startup`] | what a thread asked of the system, and what it got (edge) |
@@ -24,6 +25,7 @@
 pub mod arbiter;
 pub mod batch;
 pub mod channel;
+pub mod control;
 pub mod counters;
 pub mod drive;
 pub mod gaps;

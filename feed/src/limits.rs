@@ -26,6 +26,9 @@ pub const REST_NS_MAX: u64 = 1_000_000;
 /// How often a channel's report is copied for other threads.
 pub const REPORT_EVERY_NS: u64 = 100_000_000;
 
+/// Changes that wait for a shard: people make them, and it looks between two turns.
+pub const RELOADS_MAX: usize = 2;
+
 /// Slots of the ring from a shard to a reactor: at 128 bytes a slot 8 MiB, and 65 ms of a million
 /// updates a second.
 pub const RING_SLOTS: usize = 65_536;

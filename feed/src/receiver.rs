@@ -263,14 +263,17 @@ impl<O: Observer> Receiver<O> {
     ///
     /// The system's error if a line's socket fails.
     pub fn run(&mut self, wait: Wait, stop: &AtomicBool) -> io::Result<()> {
-        let mut sockets = self.lines.waited_for()?;
-        sockets.extend(self.drive.waited_for()?);
-        let mut rest = Rest::new(wait, sockets.iter());
-        while !stop.load(Ordering::Relaxed) && !self.drive.is_abandoned() {
-            let came = self.turn()?;
-            let now = self.clock.now();
-            if !rest.is_short(now, came > 0) {
-                rest.sleep(now, self.drive.poll_timeout());
+        let ends = |drive: &Drive<O>| stop.load(Ordering::Relaxed) || drive.is_abandoned();
+        while !ends(&self.drive) {
+            let mut sockets = self.lines.waited_for()?;
+            sockets.extend(self.drive.waited_for()?);
+            let mut rest = Rest::new(wait, sockets.iter());
+            while !ends(&self.drive) && !self.drive.take_sockets_changed() {
+                let came = self.turn()?;
+                let now = self.clock.now();
+                if !rest.is_short(now, came > 0) {
+                    rest.sleep(now, self.drive.poll_timeout());
+                }
             }
         }
         self.lines.count()?;

@@ -215,21 +215,24 @@ pub fn run<O: Observer>(
     drive.watch_ring(Arc::clone(&inbox.overruns));
     let mut batch = Batch::new();
     let clock = drive.clock();
-    let mut sockets: Vec<OwnedFd> = drive.waited_for()?;
-    sockets.push(inbox.bell.event.as_fd().try_clone_to_owned()?);
-    let mut rest = Rest::new(wait, sockets.iter());
-    while !stop.load(Ordering::Relaxed) && !drive.is_abandoned() {
-        let now = clock.now();
-        let came = inbox.receive(|line, payload, ts_recv| {
-            drive.handle_packet(now, Source::Line(line), payload, ts_recv);
-        });
-        let came = came + drive.turn(now, &mut batch);
-        let now = clock.now();
-        if !rest.is_short(now, came > 0) {
-            if inbox.may_sleep() {
-                rest.sleep(now, drive.poll_timeout());
+    let ends = |drive: &Drive<O>| stop.load(Ordering::Relaxed) || drive.is_abandoned();
+    while !ends(&drive) {
+        let mut sockets: Vec<OwnedFd> = drive.waited_for()?;
+        sockets.push(inbox.bell.event.as_fd().try_clone_to_owned()?);
+        let mut rest = Rest::new(wait, sockets.iter());
+        while !ends(&drive) && !drive.take_sockets_changed() {
+            let now = clock.now();
+            let came = inbox.receive(|line, payload, ts_recv| {
+                drive.handle_packet(now, Source::Line(line), payload, ts_recv);
+            });
+            let came = came + drive.turn(now, &mut batch);
+            let now = clock.now();
+            if !rest.is_short(now, came > 0) {
+                if inbox.may_sleep() {
+                    rest.sleep(now, drive.poll_timeout());
+                }
+                inbox.woke();
             }
-            inbox.woke();
         }
     }
     drive.report(clock.now());

@@ -16,6 +16,7 @@ use tickcast_book::link::{Item, LEVELS, ORDERS, SnapshotRequest, Subscription};
 use tokio::sync::{Notify, watch};
 use tokio::task::LocalSet;
 
+use crate::counters::HubStatus;
 use crate::edge::server;
 use crate::hub::{ChannelInfo, Hub, HubConfig, ServerInfo, SubscriberId, interest};
 
@@ -51,6 +52,7 @@ pub struct Reactor {
     pub(super) turn: Notify,
     /// By the channels' order.
     pub(super) reports: Vec<(String, ReadReport)>,
+    status: Arc<HubStatus>,
     pub(super) stop: Stop,
     /// Only programs of this machine can connect.
     pub(super) is_loopback: bool,
@@ -70,7 +72,7 @@ impl Reactor {
         }
     }
 
-    /// Serves until `stop` becomes true.  Call it on a thread of its own.
+    /// Serves until `stop` becomes true, and keeps `status` up to date.  Call it on a thread of its own.
     ///
     /// # Errors
     ///
@@ -80,6 +82,7 @@ impl Reactor {
         config: HubConfig,
         info: ServerInfo,
         feeds: Vec<Feed>,
+        status: Arc<HubStatus>,
         stop: Stop,
     ) -> io::Result<()> {
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -103,6 +106,7 @@ impl Reactor {
             connections: RefCell::new(Vec::new()),
             turn: Notify::new(),
             reports,
+            status,
             stop,
             is_loopback,
             started: Instant::now(),
@@ -234,6 +238,7 @@ fn turn(reactor: &Reactor, links: &mut [Link]) -> bool {
     while let Some(id) = hub.poll_ready() {
         reactor.wake(id);
     }
+    reactor.status.store(hub.counters(), hub.subscribers());
     busy
 }
 

@@ -239,7 +239,8 @@ fn names(headers: &HeaderMap, name: header::HeaderName, token: &str) -> bool {
 
 /// Whether the client means this machine by its address or as `localhost`.  A page of elsewhere whose name was
 /// made to lead here (DNS rebinding) doesn't.  A client without `Host` is no browser.
-fn names_this_machine(headers: &HeaderMap) -> bool {
+#[must_use]
+pub fn names_this_machine(headers: &HeaderMap) -> bool {
     let Some(host) = headers.get(header::HOST) else {
         return true;
     };
