@@ -16,13 +16,16 @@ use std::time::{Duration, Instant};
 
 use live::{Loopback, eventually, reading};
 use tickcast_book::report::Report;
+use tickcast_codecs::event::Origin;
 use tickcast_codecs::protocol::Protocol;
 use tickcast_codecs::types::Text;
 use tickcast_feed::RecoveryConfig;
 use tickcast_feed::counters::ChannelStatus;
 use tickcast_feed::drive::Drive;
+use tickcast_feed::limits::RECEIVE_BUFFER_BYTES;
 use tickcast_feed::loader::LoaderHandle;
 use tickcast_feed::receiver::{Clock, Lines as Sockets, Receiver, Wait};
+use tickcast_feed::shard::Observer;
 use tickcast_feed::snapshot::{LoaderConfig, Share};
 use tickcast_feed::socket::RequestSocket;
 use tickcast_replay::exchange::compare::first_difference;
@@ -123,12 +126,73 @@ fn books_are_the_exchanges_and_counters_add_up_behind_two_lossy_lines() {
     if !in_namespace("books_are_the_exchanges_and_counters_add_up_behind_two_lossy_lines") {
         return;
     }
-    let seconds = number("TICKCAST_SOAK_SECONDS", 4);
-    let rate = number("TICKCAST_SOAK_RATE", 20_000);
-    let instruments = u16::try_from(number("TICKCAST_SOAK_INSTRUMENTS", 200)).unwrap();
-    let Some(Loopback { sockets, senders }) = Loopback::open(2) else {
+    let kernel_drops = run(&Settings {
+        seconds: number("TICKCAST_SOAK_SECONDS", 4),
+        rate: number("TICKCAST_SOAK_RATE", 20_000),
+        instruments: u16::try_from(number("TICKCAST_SOAK_INSTRUMENTS", 200)).unwrap(),
+        receive_buffer_bytes: RECEIVE_BUFFER_BYTES,
+        stall: None,
+    });
+    println!("kernel drops: {kernel_drops:?}");
+}
+
+#[test]
+fn f19_what_a_stalled_receiver_loses_is_counted_exactly_by_the_kernel_and_then_repaired() {
+    if !in_namespace(
+        "f19_what_a_stalled_receiver_loses_is_counted_exactly_by_the_kernel_and_then_repaired",
+    ) {
         return;
-    };
+    }
+    let kernel_drops = run(&Settings {
+        seconds: 3,
+        rate: 50_000,
+        instruments: 50,
+        receive_buffer_bytes: 128 * 1024,
+        stall: Some(Duration::from_millis(100)),
+    });
+    assert!(
+        kernel_drops.is_none_or(|drops| drops > 0),
+        "nothing was lost"
+    );
+}
+
+/// How to run.
+struct Settings {
+    seconds: u64,
+    rate: u64,
+    instruments: u16,
+    receive_buffer_bytes: usize,
+    /// For how long the receiver does nothing, once.
+    stall: Option<Duration>,
+}
+
+/// Sleeps once, in the middle of a message.
+struct Stall {
+    left: u64,
+    length: Option<Duration>,
+}
+
+impl Observer for Stall {
+    fn message(&mut self, _: &[u8], _: Origin) {
+        self.left = self.left.saturating_sub(1);
+        if self.left == 0
+            && let Some(length) = self.length.take()
+        {
+            thread::sleep(length);
+        }
+    }
+}
+
+/// Runs it; gives the datagrams that the kernel dropped, or `None` if it can't be run here.
+fn run(settings: &Settings) -> Option<u64> {
+    let Settings {
+        seconds,
+        rate,
+        instruments,
+        receive_buffer_bytes,
+        stall,
+    } = *settings;
+    let Loopback { sockets, senders } = Loopback::with_buffers(2, receive_buffer_bytes)?;
     let line = |packet_bytes_max, flush_ns| LineConfig {
         publisher: PublisherConfig {
             packet_bytes_max,
@@ -210,7 +274,12 @@ fn books_are_the_exchanges_and_counters_add_up_behind_two_lossy_lines() {
         snapshot_servers: 1,
         ..RecoveryConfig::default()
     };
-    let (shard, subscription) = live::recovering(0, 1, 2, recovery);
+    let observer = Stall {
+        // In the middle of the run.
+        left: rate * seconds / 2,
+        length: stall,
+    };
+    let (shard, subscription) = live::observed(Share::WHOLE, 2, recovery, observer);
     let status = Arc::new(ChannelStatus::default());
     let stop = Arc::new(AtomicBool::new(false));
     let receiving = thread::spawn({
@@ -278,6 +347,7 @@ fn books_are_the_exchanges_and_counters_add_up_behind_two_lossy_lines() {
     assert_eq!(send_errors, 0);
     add_up(&report, &exchange.lock().unwrap());
     servers.stop();
+    Some(reading(&report, "kernel_drops"))
 }
 
 fn of_line(report: &Report, name: &str, line: u8) -> u64 {
