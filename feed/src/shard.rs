@@ -174,13 +174,18 @@ impl<U: UpdateSink, O: Observer, const CANARY: u8> Shard<U, O, CANARY> {
             config.recovery,
             now,
         );
-        Self {
+        let mut shard = Self {
             channel,
             market: Market::new(config.venue, config.number, &Limits::default()),
             share: config.share,
             updates,
             observer,
+        };
+        if config.arbiter.live {
+            // An empty book of a venue that isn't heard yet is no book.
+            shard.market.begin_stale(&mut shard.updates);
         }
+        shard
     }
 
     /// The channel's machine.
