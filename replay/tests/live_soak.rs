@@ -58,22 +58,20 @@ struct Exchange {
 
 impl Exchange {
     /// The next message: in the store, and in every snapshot, from now on.
-    fn prepare(&mut self, store: &mut Store) {
+    fn prepare(&mut self) {
         self.pending.clear();
         self.due = self.market.next(&mut self.pending).offset_ns;
-        store.push(&self.pending);
+        self.store.lock().unwrap().push(&self.pending);
     }
 
     /// What is due goes out; says when there is more.
     fn turn(&mut self, now: u64, publish: bool, send: &mut dyn FnMut(usize, &[u8])) -> u64 {
-        if publish && self.due <= now {
-            let store = Arc::clone(&self.store);
-            let mut store = store.lock().unwrap();
-            while self.due <= now {
-                self.lines.handle_message(self.due, &self.pending).unwrap();
-                self.prepare(&mut store);
-                self.transmit(now, send);
-            }
+        while publish && self.due <= now {
+            // As if it had been on time: packets are as full as they would have been.
+            let due = self.due;
+            self.lines.handle_message(due, &self.pending).unwrap();
+            self.prepare();
+            self.transmit(due, send);
         }
         self.transmit(now, send);
         self.due
@@ -235,7 +233,7 @@ fn run(settings: &Settings) -> Option<u64> {
         store: Arc::clone(&store),
         packet: Vec::new(),
     };
-    exchange.prepare(&mut store.lock().unwrap());
+    exchange.prepare();
     let exchange = Arc::new(Mutex::new(exchange));
 
     let mut servers = Servers::new(Arc::clone(&store), false);
