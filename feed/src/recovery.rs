@@ -114,7 +114,7 @@ pub struct Recovery {
     server: u8,
     /// Servers that didn't answer since the last answer.
     servers_failed: u8,
-    /// The most messages that an answer held.
+    /// How many messages the server sends at once, as far as it is known.
     reply_messages: Option<u64>,
     /// What may be spent, in nanoseconds of a request's share of a second.
     budget_ns: u64,
@@ -188,10 +188,27 @@ impl Recovery {
         self.exhausted = false;
         // It was answered: no storm.
         self.budget_ns = (self.budget_ns + self.cost()).min(SECOND_NS);
-        self.reply_messages = Some(self.reply_messages.unwrap_or(0).max(end - first));
+        self.learn(first, end);
         // The rest of what a request asked for is asked for anew, in the size that is answered.
         self.flights
             .retain(|flight| flight.last < first || flight.first >= end);
+    }
+
+    /// An answer that is shorter than what was asked for tells how much the server sends at once; one that isn't
+    /// only that it may be more.
+    fn learn(&mut self, first: u64, end: u64) {
+        let answered = end - first;
+        let Some(flight) = self.flights.iter().find(|flight| flight.first == first) else {
+            return;
+        };
+        let asked = flight.last - flight.first + 1;
+        if answered < asked {
+            self.reply_messages = Some(answered);
+        } else if let Some(known) = &mut self.reply_messages
+            && asked >= *known
+        {
+            *known += *known / 2 + 1;
+        }
     }
 
     /// Requests that are overdue are tried again, or given up.
@@ -376,6 +393,25 @@ mod tests {
             .map(|request| (request.first, request.count))
             .collect();
         assert_eq!(asked, [(30, 20), (50, 20), (70, 20), (90, 20)]);
+    }
+
+    #[test]
+    fn a_small_gap_teaches_nothing_of_how_much_a_server_sends() {
+        let mut recovery = recovery(1);
+        assert_eq!(
+            recovery.poll_request(0, &gaps(&[(10, 12)])).unwrap().count,
+            3
+        );
+        recovery.handle_reply(10, 13, 3);
+        let whole = recovery.poll_request(1, &gaps(&[(20, 119)])).unwrap();
+        assert_eq!((whole.first, whole.count), (20, 100));
+        // A short answer to it does; and a whole one to a request of that size, that it may be more.
+        recovery.handle_reply(20, 40, 20);
+        let next = recovery.poll_request(2, &gaps(&[(40, 119)])).unwrap();
+        assert_eq!((next.first, next.count), (40, 20));
+        recovery.handle_reply(40, 60, 20);
+        let next = recovery.poll_request(3, &gaps(&[(60, 119)])).unwrap();
+        assert_eq!((next.first, next.count), (60, 31));
     }
 
     #[test]
