@@ -94,6 +94,11 @@ impl Held {
         Some(self.slots[index(sequence)].checked_sub(1)? as usize)
     }
 
+    /// The numbers that are held, in order.
+    pub(crate) fn numbers(&self) -> impl Iterator<Item = u64> {
+        (self.base..self.end).filter(|&number| self.offset(number).is_some())
+    }
+
     /// What is held under a number.
     pub(crate) fn get(&self, sequence: u64) -> Option<HeldMessage<'_>> {
         let at = self.offset(sequence)?;
