@@ -256,7 +256,7 @@ impl Recovery {
 
     /// The next request that is due.
     pub fn poll_request(&mut self, now: u64, gaps: &Gaps) -> Option<Request> {
-        self.deferred = false;
+        let deferred = core::mem::take(&mut self.deferred);
         if self.config.request_servers == 0 || self.exhausted {
             return None;
         }
@@ -284,7 +284,7 @@ impl Recovery {
         let cost = self.cost();
         if self.budget_ns < cost {
             self.deferred = true;
-            self.counters.requests_deferred += 1;
+            self.counters.requests_deferred += u64::from(!deferred);
             return None;
         }
         self.budget_ns -= cost;
