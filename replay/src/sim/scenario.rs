@@ -29,6 +29,8 @@ pub enum RequestManner {
     Lying,
     /// It answers ten requests a second.
     Quota,
+    /// It begins before what was asked for and goes on behind it, as far as a packet goes.
+    Generous,
 }
 
 /// A request server and the paths to it and back.

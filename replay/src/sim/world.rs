@@ -16,8 +16,8 @@ use super::checker::{Checker, Delivered, Published, Violation};
 use super::network::{Asked, Load, honest};
 use super::scenario::Scenario;
 use crate::exchange::compare::first_difference;
-use crate::exchange::{Lines, Market, MarketConfig, Snapshot, Store};
-use crate::fault::{Fate, Fault, moldudp64_messages};
+use crate::exchange::{Lines, Market, MarketConfig, Snapshot};
+use crate::fault::{Fate, Fault, FaultCounters, moldudp64_messages};
 
 /// Slots of the ring to the hub: few, so that it is full now and then.
 const RING_SLOTS: usize = 4_096;
@@ -50,8 +50,16 @@ pub struct Outcome {
     pub compared: u64,
     /// The receiver's report at the end.
     pub report: tickcast_book::Report,
-    /// From the end of the faults until the books were live and right, in nanoseconds.
+    /// From the end of the faults until the books were live and right for good, in nanoseconds.
     pub repaired_after_ns: u64,
+    /// How often the books became stale.
+    pub stales: u64,
+    /// The longest time for which they were, in nanoseconds.
+    pub stale_ns_max: u64,
+    /// The longest time from a message's publication to its delivery, in nanoseconds.
+    pub latency_ns_max: u64,
+    /// What befell the packets of each line.
+    pub paths: Vec<FaultCounters>,
     /// Messages that every line lost, by the network's own count.
     pub lost_on_all: u64,
 }
@@ -104,20 +112,11 @@ impl Exchange {
             pending: Vec::new(),
             due: None,
             lines,
-            published: vec![Published {
-                session,
-                store: Store::new(STORE_BYTES),
-            }],
+            published: vec![Published::new(session, STORE_BYTES)],
             ended: false,
         };
         exchange.prepare();
         exchange
-    }
-
-    fn store(&mut self) -> &mut Store {
-        // There is one from the beginning.
-        let last = self.published.len() - 1;
-        &mut self.published[last].store
     }
 
     /// The next message: the market has moved on by it, so that it is in every snapshot from here on.
@@ -125,10 +124,9 @@ impl Exchange {
         self.pending.clear();
         let step = self.market.next(&mut self.pending);
         self.due = (!self.pending.is_empty()).then(|| self.started + step.offset_ns);
-        if self.due.is_some() {
-            let message = core::mem::take(&mut self.pending);
-            self.store().push(&message);
-            self.pending = message;
+        if let (Some(due), Some(published)) = (self.due, self.published.last_mut()) {
+            published.store.push(&self.pending);
+            published.times.push(due);
         }
     }
 
@@ -141,10 +139,7 @@ impl Exchange {
     }
 
     fn roll(&mut self, now: u64, session: SessionId, told: bool, config: MarketConfig) {
-        self.published.push(Published {
-            session,
-            store: Store::new(STORE_BYTES),
-        });
+        self.published.push(Published::new(session, STORE_BYTES));
         self.lines.handle_roll(now, session, told);
         self.market = Market::new(config);
         self.started = now;
@@ -516,7 +511,9 @@ impl<'a, const CANARY: u8> World<'a, CANARY> {
             }
         }
         let live_and_complete = !stale && !troubled && phase != Phase::Idle;
-        if self.faults_ended && live_and_complete {
+        if !live_and_complete {
+            self.repaired_at = None;
+        } else if self.faults_ended {
             self.repaired_at.get_or_insert(now);
         }
         let slowest = self
@@ -575,6 +572,10 @@ impl<'a, const CANARY: u8> World<'a, CANARY> {
             repaired_after_ns: self.repaired_at.map_or(u64::MAX, |at| {
                 at.saturating_sub(self.scenario.faults_until_ns)
             }),
+            stales: self.checker.stales,
+            stale_ns_max: self.checker.stale_ns_max(now),
+            latency_ns_max: self.checker.latency_ns_max,
+            paths: self.paths.iter().map(|path| *path.counters()).collect(),
             lost_on_all: self.losses.lost_on_all,
             violation: self.checker.violation,
             seen: self.checker.seen,
