@@ -44,6 +44,8 @@ pub struct FaultPlan {
     pub reorder: Reorder,
     /// Every packet is late by this.
     pub delay_ns: u64,
+    /// And by up to so much more, none of them before the one that came before it.  No fault: it doesn't end.
+    pub jitter_ns: u64,
     /// A packet's bytes change.
     pub corrupt_ppm: u32,
     /// How; `None` is any way.  UDP's checksum keeps most of what changes in between from a receiver, and
@@ -55,7 +57,7 @@ pub struct FaultPlan {
     pub flap: Option<Flap>,
     /// What comes in these times comes out at their end, all at once.
     pub clogs: Vec<Interval>,
-    /// From here on there are no faults but the constant delay.
+    /// From here on there are no faults but delay and jitter.
     pub until_ns: u64,
 }
 
@@ -167,6 +169,7 @@ impl FaultPlan {
             reorder_ppm: 0,
             reorder: Reorder::Delay { mean_ns: 0 },
             delay_ns: 0,
+            jitter_ns: 0,
             corrupt_ppm: 0,
             corruption: None,
             dead: Vec::new(),
@@ -360,6 +363,8 @@ pub struct Fault {
     /// Which of the repeated bursts was the last, and how much is left of it.
     repeated_last: u64,
     repeated_left: u64,
+    /// When the last packet would be due if nothing but delay and jitter befell it.
+    last_due: u64,
     arrivals: u64,
     counters: FaultCounters,
     /// Buffers to use again.
@@ -397,6 +402,7 @@ impl Fault {
             bursts_left,
             repeated_last: 0,
             repeated_left: 0,
+            last_due: 0,
             arrivals: 0,
             counters: FaultCounters::default(),
             spare: Vec::new(),
@@ -436,6 +442,11 @@ impl Fault {
             corrupt(&mut bytes, kind, &mut self.random);
         }
         let mut due = now.saturating_add(self.plan.delay_ns);
+        if self.plan.jitter_ns > 0 {
+            due = due.saturating_add(self.random.below_u64(self.plan.jitter_ns));
+            due = due.max(self.last_due);
+            self.last_due = due;
+        }
         let clogged = faulty.then(|| self.plan.clogged_until(now)).flatten();
         due = due.max(clogged.unwrap_or(0));
         let reordered = faulty && self.random.chance_ppm(self.plan.reorder_ppm);

@@ -57,6 +57,8 @@ pub struct Faults {
 
 /// A copy of a packet comes this much later at most.
 const DUPLICATE_NS_MAX: u64 = 1_000_000;
+/// Each line's packets take up to so long, and stay in order: neither line is always first.
+const JITTER_NS: u64 = 250_000;
 /// A packet that others overtake is late by this on average: half of what receivers wait.
 const REORDER_MEAN_NS: u64 = 500_000;
 
@@ -83,6 +85,7 @@ impl Faults {
             } else {
                 Corruption::Extra
             }),
+            jitter_ns: JITTER_NS,
             delay_ns: if is_a { 0 } else { self.lag_b_ns },
             dead: if is_a {
                 self.dead_a.clone()
@@ -158,8 +161,7 @@ impl VenueConfig {
         }
     }
 
-    /// Lines A and B.  B's packets are smaller and go out sooner: few have a packet of A's as their equal, and
-    /// neither line is always first.
+    /// Lines A and B.  B's packets are smaller and go out sooner, so that few have a packet of A's as their equal.
     fn lines(&self) -> Lines {
         let line = |packet_bytes_max, flush_ns| LineConfig {
             publisher: PublisherConfig {
@@ -171,7 +173,7 @@ impl VenueConfig {
             },
             offset_ns: 0,
         };
-        Lines::new(&[line(1_400, 200_000), line(900, 120_000)], 0)
+        Lines::new(&[line(1_400, 200_000), line(900, 150_000)], 0)
     }
 
     fn request_server(&self) -> RequestServerConfig {
