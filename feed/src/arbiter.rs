@@ -25,8 +25,9 @@ use tickcast_codecs::{DecodeError, SessionId};
 use crate::gaps::{Gaps, TooMany};
 use crate::held::{Held, Refused};
 use crate::limits::{
-    FINGERPRINTS, FORWARD_JUMP_MESSAGES_MAX, HELD_BYTES_MAX, HELD_MESSAGES_MAX, LINE_DOWN_NS,
-    LINE_SILENT_NS, REGRESSION_NS, REORDER_WAIT_NS, UNCONFIRMED_JUMP_MESSAGES_MAX,
+    FINGERPRINTS, FORWARD_JUMP_MESSAGES_MAX, GAP_FILL_NS_MAX, GAP_RANGES_MAX, HELD_BYTES_MAX,
+    HELD_MESSAGES_MAX, LINE_DOWN_NS, LINE_SILENT_NS, REGRESSION_NS, REORDER_WAIT_NS,
+    UNCONFIRMED_JUMP_MESSAGES_MAX,
 };
 use crate::line::{Line, LineState};
 use crate::recovery::{Recovery, RecoveryConfig, Request};
@@ -115,7 +116,7 @@ pub trait Output {
 /// What a channel is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
-    /// Nothing was received yet.
+    /// Nothing was received yet, or nothing of the session that is believed.
     Idle,
     /// Everything up to the newest message was delivered.
     Synchronized,
@@ -160,7 +161,7 @@ pub struct ArbiterCounters {
     pub filled_by_request: u64,
     /// Missing messages that a snapshot made unnecessary.
     pub filled_by_snapshot: u64,
-    /// Missing messages that nobody brought and no snapshot replaces.
+    /// Missing messages that nobody brought and no snapshot replaces, or not before the session was over.
     pub messages_lost: u64,
     /// Held messages that a snapshot contained.
     pub messages_superseded: u64,
@@ -178,7 +179,7 @@ pub struct ArbiterCounters {
     pub sequence_regressed: u64,
     /// Times that the numbering jumped farther than can be asked for.
     pub forward_jumps: u64,
-    /// Times that all lines were down.
+    /// Times that all lines were down, or brought nothing of the session for as long.
     pub all_lines_down: u64,
     /// Snapshots asked for.
     pub snapshots_requested: u64,
@@ -229,6 +230,14 @@ pub struct Arbiter<const CANARY: u8 = { canary::NONE }> {
     told_live: Option<bool>,
     /// Fingerprints of what was delivered, by number; 0 = none.  Empty with one source: it has no copies.
     fingerprints: Box<[u32]>,
+    /// Messages were given up: only a snapshot makes the books right again.
+    lost: bool,
+    /// Lines differ about a message that was delivered: the same.
+    conflicted: bool,
+    /// What was delivered before this number a snapshot has settled.
+    settled: u64,
+    /// When the last snapshot replaced the books.
+    loaded_at: u64,
     /// No copy that differs leads to a snapshot before this.
     conflict_heeded_from: u64,
     repairs: RepairTimes,
@@ -257,7 +266,7 @@ impl<const CANARY: u8> Arbiter<CANARY> {
             phase: Phase::Idle,
             next: 1,
             known_end: 1,
-            held: Held::new(1),
+            held: Held::new(),
             gaps: Gaps::default(),
             recovery: Recovery::new(recovery),
             load: Load::default(),
@@ -269,6 +278,10 @@ impl<const CANARY: u8> Arbiter<CANARY> {
             beyond_requests: false,
             told_live: None,
             fingerprints: vec![0; if copies { FINGERPRINTS } else { 0 }].into_boxed_slice(),
+            lost: false,
+            conflicted: false,
+            settled: 0,
+            loaded_at: now,
             conflict_heeded_from: 0,
             repairs: RepairTimes::default(),
             counters: ArbiterCounters::default(),
@@ -305,6 +318,12 @@ impl<const CANARY: u8> Arbiter<CANARY> {
     #[must_use]
     pub fn next_sequence(&self) -> u64 {
         self.next
+    }
+
+    /// One past the highest number that is known to exist.
+    #[must_use]
+    pub fn known_end(&self) -> u64 {
+        self.known_end
     }
 
     /// What is missing.
@@ -349,9 +368,89 @@ impl<const CANARY: u8> Arbiter<CANARY> {
         &self.counters
     }
 
+    /// Looks whether the invariants hold: for tests, since it takes long.
+    ///
+    /// # Errors
+    ///
+    /// What doesn't hold.
+    pub fn check(&self) -> Result<(), String> {
+        let must = |holds: bool, what: &str| {
+            if holds {
+                Ok(())
+            } else {
+                Err(format!("{what}: {self:?}"))
+            }
+        };
+        let known = self.next..self.known_end;
+        must(self.next <= self.known_end, "what is next is known to come")?;
+        let ranges = self.gaps.ranges();
+        let in_order = ranges.iter().all(|range| range.first <= range.last)
+            && ranges.windows(2).all(|pair| pair[0].last < pair[1].first)
+            && ranges
+                .iter()
+                .all(|range| known.contains(&range.first) && known.contains(&range.last));
+        must(
+            in_order && ranges.len() <= GAP_RANGES_MAX,
+            "ranges are in order and known",
+        )?;
+        let held = self
+            .held
+            .numbers()
+            .filter(|number| known.contains(number) && !self.gaps.contains(*number));
+        let (held, missing) = (held.count(), self.gaps.count());
+        must(
+            held == self.held.len(),
+            "what is held is known and not missing",
+        )?;
+        must(
+            held as u64 + missing == self.known_end - self.next,
+            "every known number is held or missing",
+        )?;
+        let waits = self.phase == Phase::Loading || self.held.get(self.next).is_none();
+        must(waits, "what can be delivered is")?;
+        let calm = self.phase == Phase::Synchronized
+            && !self.lost
+            && !self.conflicted
+            && self.gaps.declared().next().is_none();
+        must(!self.is_live() || calm, "what is live can be trusted")?;
+        let counters = &self.counters;
+        let won = self
+            .lines
+            .iter()
+            .chain([&self.replies])
+            .map(|line| line.counters().messages_won)
+            .sum::<u64>();
+        let became = counters.delivered
+            + held as u64
+            + counters.messages_superseded
+            + counters.messages_evicted
+            + counters.messages_abandoned
+            + counters.messages_overflowed;
+        must(
+            won == became,
+            "every message that was taken became something",
+        )?;
+        let told = counters.filled_by_line
+            + counters.filled_by_request
+            + counters.filled_by_snapshot
+            + counters.messages_lost
+            + self.gaps.declared_count();
+        must(
+            counters.messages_missing == told,
+            "every missing message became something",
+        )
+    }
+
     /// Takes other timers and servers from now on.
     pub fn reconfigure(&mut self, recovery: RecoveryConfig) {
         self.recovery.reconfigure(recovery);
+        let can_load = recovery.snapshot_servers > 0;
+        if self.phase == Phase::Loading && !can_load {
+            self.abandon_load();
+            self.load.due = Some(0);
+        } else if self.phase == Phase::Lost && can_load && self.load.due.is_none() {
+            self.load.due = Some(0);
+        }
     }
 
     fn line_mut(&mut self, source: Source) -> &mut Line {
@@ -400,7 +499,12 @@ impl<const CANARY: u8> Arbiter<CANARY> {
             sent: packet.sent(),
         };
         // The packet's check saw to it that this doesn't overflow.
-        let (first, end) = (place.sequence, place.sequence.saturating_add(count));
+        let first = place.sequence;
+        let mut end = first.saturating_add(count);
+        if count == 0 {
+            // A heartbeat before the first message may say 0, though that is no message's number.
+            end = end.max(1);
+        }
         let line = self.line_mut(source);
         line.handle_packet(now, bytes);
         if count == 0 {
@@ -411,7 +515,7 @@ impl<const CANARY: u8> Arbiter<CANARY> {
         }
         match self.session.judge(now, &place, self.next) {
             Judgement::Current => {}
-            Judgement::Start(start) => self.start(now, start, &place, out),
+            Judgement::Start(start) => self.start(start, &place, out),
             Judgement::Old => {
                 let counters = self.line_mut(source).counters_mut();
                 counters.packets_old_session += 1;
@@ -425,7 +529,16 @@ impl<const CANARY: u8> Arbiter<CANARY> {
                 return;
             }
         }
-        if packet.is_end_of_session() {
+        if first > self.known_end && !self.jump(now, source, first, end, count, out) {
+            return;
+        }
+        if self.phase == Phase::Idle {
+            self.phase = Phase::Synchronized;
+        }
+        if end > self.known_end {
+            self.session.handle_more();
+        }
+        if packet.is_end_of_session() && end >= self.known_end {
             self.session.handle_end();
         }
         if end >= self.next {
@@ -439,9 +552,6 @@ impl<const CANARY: u8> Arbiter<CANARY> {
             self.regressed = true;
             self.counters.sequence_regressed += 1;
         }
-        if first > self.known_end && !self.jump(now, source, first, end, count) {
-            return;
-        }
         self.line_mut(source).handle_range(first, end);
         if CANARY == canary::BY_PACKET && first < self.next {
             self.line_mut(source).counters_mut().messages_duplicate += count;
@@ -452,7 +562,11 @@ impl<const CANARY: u8> Arbiter<CANARY> {
         }
         self.known_end = self.known_end.max(end);
         // The place of almost every packet: what is expected next, and nothing waits.
-        if first == self.next && self.held.len() == 0 && self.phase != Phase::Loading {
+        if first == self.next
+            && self.held.len() == 0
+            && self.gaps.is_empty()
+            && self.phase != Phase::Loading
+        {
             self.line_mut(source).counters_mut().messages_won += count;
             self.deliver_all(packet, ts_recv, out);
         } else {
@@ -460,7 +574,7 @@ impl<const CANARY: u8> Arbiter<CANARY> {
             self.sort_in(now, source, packet, ts_recv, out);
             self.miss_end(last_missing, end);
         }
-        if !self.gaps.is_empty() || self.phase != Phase::Synchronized {
+        if !self.gaps.is_empty() || self.phase != Phase::Synchronized || self.conflicted {
             self.attend(now, out);
         } else {
             self.tell(out);
@@ -510,7 +624,19 @@ impl<const CANARY: u8> Arbiter<CANARY> {
     }
 
     /// The numbering is ahead of everything known: notes what is missing.  False: it isn't believed yet.
-    fn jump(&mut self, now: u64, source: Source, first: u64, end: u64, count: u64) -> bool {
+    fn jump(
+        &mut self,
+        now: u64,
+        source: Source,
+        first: u64,
+        end: u64,
+        count: u64,
+        out: &mut impl Output,
+    ) -> bool {
+        if self.phase == Phase::Idle {
+            // Nothing of the session is known yet, not even for the time that packets may change places.
+            self.trust(false, out);
+        }
         let distance = first - self.known_end;
         if self.config.live && distance > UNCONFIRMED_JUMP_MESSAGES_MAX {
             let confirmed = self
@@ -523,7 +649,10 @@ impl<const CANARY: u8> Arbiter<CANARY> {
             }
         }
         self.unconfirmed = None;
-        if distance > self.config.forward_jump_messages_max {
+        if self.phase == Phase::Idle {
+            // A recording won't give what was before its beginning.
+            self.beyond_requests = !self.config.live;
+        } else if distance > self.config.forward_jump_messages_max {
             self.counters.forward_jumps += 1;
             self.beyond_requests = true;
         }
@@ -534,21 +663,31 @@ impl<const CANARY: u8> Arbiter<CANARY> {
     fn open_hole(&mut self, first: u64, last: u64, now: u64) {
         if let Err(TooMany) = self.gaps.open(first, last, now) {
             self.known_end = self.known_end.max(last.saturating_add(1));
-            self.collapse(self.known_end, now);
+            self.collapse(now);
         }
     }
 
-    /// Forgets all that is held, and holds from `base` on: everything that isn't delivered is one gap now, and
-    /// a snapshot's business.
-    fn collapse(&mut self, base: u64, now: u64) {
+    /// Forgets all that is held: everything that isn't delivered is one gap now, and a snapshot's business.
+    fn collapse(&mut self, now: u64) {
         self.counters.messages_overflowed += self.held.len() as u64;
-        self.held.restart(base);
+        self.held.clear();
+        let told = self.gaps.declared_count();
         self.gaps.clear();
         if self.known_end > self.next {
             // Cleared just now: there is room.
             let _ = self.gaps.open(self.next, self.known_end - 1, now);
         }
+        if told > 0 {
+            // A part of it was a gap: the whole is the same one.
+            let (_, messages) = self.gaps.declare(now, now);
+            self.count_missing(0, messages - told);
+        }
         self.beyond_requests = true;
+    }
+
+    fn count_missing(&mut self, gaps: u64, messages: u64) {
+        self.counters.gaps_declared += gaps;
+        self.counters.messages_missing = self.counters.messages_missing.saturating_add(messages);
     }
 
     /// The messages of a packet one by one: those not yet delivered are delivered if it is their turn, else held.
@@ -562,7 +701,7 @@ impl<const CANARY: u8> Arbiter<CANARY> {
     ) {
         for (message, sequence) in packet.messages().zip(packet.sequence()..) {
             if sequence < self.next {
-                self.handle_copy(now, source, sequence, message);
+                self.handle_copy(source, sequence, message);
             } else if sequence == self.next
                 && self.held.len() == 0
                 && self.gaps.is_empty()
@@ -600,7 +739,7 @@ impl<const CANARY: u8> Arbiter<CANARY> {
                 self.held.remove(sequence);
                 self.counters.messages_evicted += 1;
                 if let Err(TooMany) = self.gaps.reopen(sequence, now) {
-                    self.collapse(sequence, now);
+                    self.collapse(now);
                 }
             }
             Refused::Full => {
@@ -622,13 +761,13 @@ impl<const CANARY: u8> Arbiter<CANARY> {
         message: &[u8],
         ts_recv: u64,
     ) -> Result<(), Refused> {
-        if self.held.len() == 0 {
-            self.held.advance(self.next);
-        }
         let mut held = self.held.insert(sequence, ts_recv, message);
-        if held == Err(Refused::Full) && (self.phase == Phase::Loading || self.beyond_requests) {
+        if held == Err(Refused::Full)
+            && self.held.is_ahead(sequence)
+            && (self.phase == Phase::Loading || self.beyond_requests)
+        {
             // The newest messages are what a snapshot will need.
-            self.collapse(sequence, now);
+            self.collapse(now);
             held = self.held.insert(sequence, ts_recv, message);
         }
         held?;
@@ -653,7 +792,7 @@ impl<const CANARY: u8> Arbiter<CANARY> {
     }
 
     /// A copy of a number that was delivered or passed over.
-    fn handle_copy(&mut self, now: u64, source: Source, sequence: u64, message: &[u8]) {
+    fn handle_copy(&mut self, source: Source, sequence: u64, message: &[u8]) {
         let known = if self.fingerprints.is_empty()
             || self.next - sequence > self.fingerprints.len() as u64
         {
@@ -667,15 +806,8 @@ impl<const CANARY: u8> Arbiter<CANARY> {
             Some(known) if known != fingerprint(message) => {
                 counters.messages_conflicting += 1;
                 // What a request server says now may be wrong; what two lines say can't both be right.
-                if let Source::Line(_) = source
-                    && now >= self.conflict_heeded_from
-                    && matches!(self.phase, Phase::Synchronized | Phase::GapFill)
-                {
-                    self.conflict_heeded_from =
-                        now.saturating_add(self.recovery.config().snapshot_retry_ns);
-                    self.enter_trouble(now);
-                    self.escalate(now);
-                }
+                let of_line = matches!(source, Source::Line(_));
+                self.conflicted |= of_line && sequence >= self.settled;
             }
             _ => counters.messages_duplicate += 1,
         }
@@ -703,7 +835,7 @@ impl<const CANARY: u8> Arbiter<CANARY> {
         let last_missing = self.last_missing();
         for (message, sequence) in packet.messages().zip(place.sequence..) {
             if sequence < self.next {
-                self.handle_copy(now, source, sequence, message);
+                self.handle_copy(source, sequence, message);
             } else if !self.gaps.contains(sequence) {
                 // Held already, or nothing that was asked for.
                 self.replies.counters_mut().messages_duplicate += 1;
@@ -748,12 +880,13 @@ impl<const CANARY: u8> Arbiter<CANARY> {
         self.held.advance(self.next);
     }
 
-    fn start(&mut self, now: u64, start: Start, place: &Place, out: &mut impl Output) {
+    fn start(&mut self, start: Start, place: &Place, out: &mut impl Output) {
         self.counters.sessions += 1;
         if start == Start::Restart {
             self.counters.restarts += 1;
         }
         self.counters.messages_abandoned += self.held.len() as u64;
+        self.count_lost(self.gaps.declared_count());
         // Numbering starts at 1.  A venue whose first message is numbered 0 loses nothing by it.
         self.next = if place.count > 0 {
             place.sequence.min(1)
@@ -761,29 +894,22 @@ impl<const CANARY: u8> Arbiter<CANARY> {
             1
         };
         self.known_end = self.next;
-        self.held.restart(self.next);
+        self.held.clear();
         self.gaps.clear();
         self.recovery.reset();
-        self.load.wanted = false;
-        self.load.due = None;
-        // An answer to an earlier wish is of another session.
-        self.load.id += 1;
+        self.abandon_load();
         self.unconfirmed = None;
         self.regressed = false;
+        self.lost = false;
+        self.conflicted = false;
+        self.settled = 0;
         self.beyond_requests = false;
         self.fingerprints.fill(0);
         for line in &mut self.lines {
             line.start_session();
         }
-        self.phase = Phase::Synchronized;
+        self.phase = Phase::Idle;
         out.start(start, place.session);
-        // The first packet's place is believed: what is before it is missing.
-        if place.sequence > self.next {
-            self.open_hole(self.next, place.sequence - 1, now);
-            self.known_end = place.sequence;
-            // A recording won't give what was before its beginning.
-            self.beyond_requests = !self.config.live;
-        }
     }
 
     /// Time passes.  Cheap where nothing is due.
@@ -791,12 +917,10 @@ impl<const CANARY: u8> Arbiter<CANARY> {
     pub fn handle_timeout(&mut self, now: u64, out: &mut impl Output) {
         if self.config.live {
             let (silent, down) = (self.config.line_silent_ns, self.config.line_down_ns);
-            let mut all_down = true;
             for line in &mut self.lines {
                 line.handle_timeout(now, silent, down);
-                all_down &= line.state() == LineState::Down;
             }
-            if all_down && !self.all_down && !self.session.is_ended() && self.phase != Phase::Idle {
+            if self.silence_ends().is_some_and(|end| now >= end) {
                 self.all_down = true;
                 self.counters.all_lines_down += 1;
             }
@@ -804,8 +928,30 @@ impl<const CANARY: u8> Arbiter<CANARY> {
         self.attend(now, out);
     }
 
+    /// When all lines are as good as down, whatever else they bring, if nothing of the session comes.
+    fn silence_ends(&self) -> Option<u64> {
+        let waits = self.phase != Phase::Idle && !self.session.is_ended() && !self.all_down;
+        waits.then(|| {
+            self.session
+                .heard()
+                .saturating_add(self.config.line_down_ns)
+        })
+    }
+
     /// Looks after holes, gaps and snapshots, and tells what changed.
     fn attend(&mut self, now: u64, out: &mut impl Output) {
+        if matches!(self.phase, Phase::Loading | Phase::Lost) && self.is_whole() {
+            // Everything came after all.
+            self.abandon_load();
+            self.phase = Phase::GapFill;
+            self.drain(out);
+        }
+        if self.conflicted && self.is_delivering() && now >= self.conflict_heeded_from {
+            let pause = self.recovery.config().snapshot_retry_ns;
+            self.conflict_heeded_from = now.saturating_add(pause);
+            self.enter_trouble(now);
+            self.escalate(now);
+        }
         if !self.gaps.is_empty() && self.phase != Phase::Loading {
             self.declare(now);
         }
@@ -821,14 +967,25 @@ impl<const CANARY: u8> Arbiter<CANARY> {
             && now >= due
         {
             self.load.due = None;
-            if matches!(self.phase, Phase::Loading | Phase::Lost) {
+            if self.recovery.config().snapshot_servers > 0 {
                 self.want_snapshot(now);
+            } else {
+                self.go_on_without(now);
             }
         }
         if self.phase == Phase::Lost {
             self.give_up(out);
         }
         self.tell(out);
+    }
+
+    /// Whether the books are right as soon as nothing is held.
+    fn is_whole(&self) -> bool {
+        self.gaps.is_empty() && !self.lost && !self.conflicted
+    }
+
+    fn is_delivering(&self) -> bool {
+        matches!(self.phase, Phase::Synchronized | Phase::GapFill)
     }
 
     /// Holes that are old enough, or that too much waits behind, become gaps.
@@ -845,8 +1002,7 @@ impl<const CANARY: u8> Arbiter<CANARY> {
         if gaps == 0 {
             return;
         }
-        self.counters.gaps_declared += gaps;
-        self.counters.messages_missing = self.counters.messages_missing.saturating_add(messages);
+        self.count_missing(gaps, messages);
         if self.phase == Phase::Synchronized {
             self.enter_trouble(now);
             self.phase = Phase::GapFill;
@@ -860,11 +1016,21 @@ impl<const CANARY: u8> Arbiter<CANARY> {
         self.progress_at = now;
     }
 
+    /// When a snapshot is better than what comes little by little.
+    fn filling_ends(&self) -> Option<u64> {
+        if self.recovery.config().snapshot_servers == 0 {
+            return None;
+        }
+        let since = self.gaps.first_declared()?.max(self.loaded_at);
+        Some(since.saturating_add(GAP_FILL_NS_MAX))
+    }
+
     /// Whether the gaps won't be filled by lines or requests.
     fn is_hopeless(&self, now: u64) -> bool {
         let config = self.recovery.config();
         if self.beyond_requests
             || self.recovery.is_exhausted()
+            || self.filling_ends().is_some_and(|end| now >= end)
             || now.saturating_sub(self.progress_at) >= config.gap_age_ns_max
         {
             return true;
@@ -900,6 +1066,20 @@ impl<const CANARY: u8> Arbiter<CANARY> {
         }
     }
 
+    /// No answer is waited for any more.
+    fn abandon_load(&mut self) {
+        self.load.wanted = false;
+        self.load.due = None;
+        self.load.id += 1;
+    }
+
+    fn go_on_without(&mut self, now: u64) {
+        // Whoever waits for books that don't come is better served by trades and statuses.
+        let (gaps, messages) = self.gaps.declare(now, now);
+        self.count_missing(gaps, messages);
+        self.phase = Phase::Lost;
+    }
+
     fn want_snapshot(&mut self, now: u64) {
         self.phase = Phase::Loading;
         self.load.id += 1;
@@ -922,10 +1102,15 @@ impl<const CANARY: u8> Arbiter<CANARY> {
             else {
                 break;
             };
-            self.counters.messages_lost = self.counters.messages_lost.saturating_add(gap.count());
+            self.count_lost(gap.count());
+            self.lost = true;
             self.pass_over(gap.last.saturating_add(1), out);
         }
         self.beyond_requests = false;
+    }
+
+    fn count_lost(&mut self, messages: u64) {
+        self.counters.messages_lost = self.counters.messages_lost.saturating_add(messages);
     }
 
     /// Moves on to `next` without delivering what is before it.
@@ -951,10 +1136,19 @@ impl<const CANARY: u8> Arbiter<CANARY> {
     }
 
     fn tell(&mut self, out: &mut impl Output) {
-        let calm = self.phase == Phase::Synchronized && !self.regressed && !self.all_down;
+        let calm = self.phase == Phase::Synchronized
+            && !self.regressed
+            && !self.all_down
+            && !self.conflicted;
         // A hole that isn't a gap yet leaves trust as it is.
         let live = calm && (self.told_live == Some(true) || self.gaps.is_empty());
-        if self.phase == Phase::Idle || self.told_live == Some(live) {
+        if self.phase != Phase::Idle {
+            self.trust(live, out);
+        }
+    }
+
+    fn trust(&mut self, live: bool, out: &mut impl Output) {
+        if self.told_live == Some(live) {
             return;
         }
         self.told_live = Some(live);
@@ -973,20 +1167,24 @@ impl<const CANARY: u8> Arbiter<CANARY> {
                 .filter_map(|line| {
                     line.poll_timeout(self.config.line_silent_ns, self.config.line_down_ns)
                 })
+                .chain(self.silence_ends())
                 .min()
         });
+        let conflict =
+            (self.conflicted && self.is_delivering()).then_some(self.conflict_heeded_from);
         let hole = (self.phase != Phase::Loading)
             .then(|| self.gaps.oldest_hole())
             .flatten()
             .map(|noticed| noticed.saturating_add(self.config.reorder_wait_ns));
         let gap = (self.phase == Phase::GapFill).then(|| {
             let age = self.recovery.config().gap_age_ns_max;
-            self.progress_at.saturating_add(age)
+            let stuck = self.progress_at.saturating_add(age);
+            self.filling_ends().map_or(stuck, |end| end.min(stuck))
         });
         let request = (self.phase == Phase::GapFill)
             .then(|| self.recovery.poll_timeout())
             .flatten();
-        [lines.flatten(), hole, gap, request, self.load.due]
+        [lines.flatten(), conflict, hole, gap, request, self.load.due]
             .into_iter()
             .flatten()
             .min()
@@ -1016,6 +1214,12 @@ impl<const CANARY: u8> Arbiter<CANARY> {
         })
     }
 
+    fn is_load_awaited(&self, id: u64) -> bool {
+        // With the next attempt due this one has failed.
+        let is_under_way = !self.load.wanted && self.load.due.is_none();
+        self.phase == Phase::Loading && id == self.load.id && is_under_way
+    }
+
     /// Whether a snapshot that live data joins at `sequence` may replace the books.
     ///
     /// # Errors
@@ -1023,7 +1227,7 @@ impl<const CANARY: u8> Arbiter<CANARY> {
     /// `None` if nobody waits for it any more; else why it is of no use: the caller tells it by
     /// [`Arbiter::handle_load_failed`].
     pub fn check_load(&self, id: u64, sequence: u64) -> Result<(), Option<LoadError>> {
-        if self.phase != Phase::Loading || id != self.load.id || self.load.wanted {
+        if !self.is_load_awaited(id) {
             return Err(None);
         }
         let ahead = sequence.saturating_sub(self.known_end);
@@ -1045,6 +1249,9 @@ impl<const CANARY: u8> Arbiter<CANARY> {
 
     /// The books were replaced by a snapshot that [`Arbiter::check_load`] accepted.
     pub fn handle_loaded(&mut self, now: u64, sequence: u64, out: &mut impl Output) {
+        // What is missing was noticed while it was loaded, at the latest.
+        let (gaps, messages) = self.gaps.declare(now, now);
+        self.count_missing(gaps, messages);
         let missing = self.gaps.count();
         let held = self.held.len();
         let skipped = u64::from(CANARY == canary::SNAPSHOT_AFTER);
@@ -1057,19 +1264,19 @@ impl<const CANARY: u8> Arbiter<CANARY> {
         self.counters.messages_superseded += (held - self.held.len()) as u64;
         self.load.failures = 0;
         self.beyond_requests = false;
+        self.lost = false;
+        self.conflicted = false;
+        self.settled = self.next;
+        self.loaded_at = now;
         self.progress_at = now;
-        // What is missing behind the snapshot was noticed while it was loaded.
         self.phase = Phase::GapFill;
-        let (gaps, messages) = self.gaps.declare(now, now);
-        self.counters.gaps_declared += gaps;
-        self.counters.messages_missing = self.counters.messages_missing.saturating_add(messages);
         self.drain(out);
         self.attend(now, out);
     }
 
     /// A snapshot failed.
     pub fn handle_load_failed(&mut self, now: u64, id: u64, out: &mut impl Output) {
-        if self.phase != Phase::Loading || id != self.load.id || self.load.wanted {
+        if !self.is_load_awaited(id) {
             return;
         }
         self.counters.snapshots_failed += 1;
@@ -1081,12 +1288,7 @@ impl<const CANARY: u8> Arbiter<CANARY> {
         } else {
             self.counters.snapshots_exhausted += 1;
             self.load.due = Some(now.saturating_add(config.snapshot_retry_ns));
-            // Whoever waits for books that don't come is better served by trades and statuses.
-            let (gaps, messages) = self.gaps.declare(now, now);
-            self.counters.gaps_declared += gaps;
-            self.counters.messages_missing =
-                self.counters.messages_missing.saturating_add(messages);
-            self.phase = Phase::Lost;
+            self.go_on_without(now);
         }
         self.attend(now, out);
     }

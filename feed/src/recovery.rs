@@ -117,7 +117,7 @@ pub struct Recovery {
     server: u8,
     /// Servers that didn't answer since the last answer.
     servers_failed: u8,
-    /// The most messages that an answer held, once one held fewer than were asked for.
+    /// How many messages the server sends at once, as far as it is known.
     reply_messages: Option<u64>,
     /// What may be spent, in nanoseconds of a request's share of a second.
     budget_ns: u64,
@@ -191,22 +191,29 @@ impl Recovery {
         self.exhausted = false;
         // It was answered: no storm.
         self.budget_ns = (self.budget_ns + self.cost()).min(SECOND_NS);
-        let count = end - first;
-        let shortened = self
-            .flights
-            .iter()
-            .any(|flight| flight.first <= first && end <= flight.last);
-        match &mut self.reply_messages {
-            Some(most) => *most = count.max(*most),
-            None if shortened => self.reply_messages = Some(count),
-            // All that was asked for: it could have been more.
-            None => {}
-        }
+        self.learn(first, end);
         // The rest of what a request asked for is asked for anew, in the size that is answered.
         self.flights
             .retain(|flight| flight.last < first || flight.first >= end);
         for flight in &mut self.flights {
             flight.attempt = 0;
+        }
+    }
+
+    /// An answer that is shorter than what was asked for tells how much the server sends at once; one that isn't
+    /// only that it may be more.
+    fn learn(&mut self, first: u64, end: u64) {
+        let answered = end - first;
+        let Some(flight) = self.flights.iter().find(|flight| flight.first == first) else {
+            return;
+        };
+        let asked = flight.last - flight.first + 1;
+        if answered < asked {
+            self.reply_messages = Some(answered);
+        } else if let Some(known) = &mut self.reply_messages
+            && asked >= *known
+        {
+            *known += *known / 2 + 1;
         }
     }
 
@@ -259,7 +266,7 @@ impl Recovery {
 
     /// The next request that is due.
     pub fn poll_request(&mut self, now: u64, gaps: &Gaps) -> Option<Request> {
-        self.deferred = false;
+        let deferred = core::mem::take(&mut self.deferred);
         if self.config.request_servers == 0 || self.exhausted {
             return None;
         }
@@ -288,7 +295,7 @@ impl Recovery {
         let cost = self.cost();
         if self.budget_ns < cost {
             self.deferred = true;
-            self.counters.requests_deferred += 1;
+            self.counters.requests_deferred += u64::from(!deferred);
             return None;
         }
         self.budget_ns -= cost;
@@ -401,13 +408,22 @@ mod tests {
     }
 
     #[test]
-    fn a_whole_answer_says_nothing_about_how_much_a_server_answers_at_most() {
+    fn a_small_gap_teaches_nothing_of_how_much_a_server_sends() {
         let mut recovery = recovery(1);
-        assert!(recovery.poll_request(0, &gaps(&[(10, 10)])).is_some());
-        recovery.handle_reply(10, 11, 1);
-        let missing = gaps(&[(20, 119)]);
-        let next = recovery.poll_request(1, &missing).unwrap();
-        assert_eq!((next.first, next.count), (20, 100));
+        assert_eq!(
+            recovery.poll_request(0, &gaps(&[(10, 12)])).unwrap().count,
+            3
+        );
+        recovery.handle_reply(10, 13, 3);
+        let whole = recovery.poll_request(1, &gaps(&[(20, 119)])).unwrap();
+        assert_eq!((whole.first, whole.count), (20, 100));
+        // A short answer to it does; and a whole one to a request of that size, that it may be more.
+        recovery.handle_reply(20, 40, 20);
+        let next = recovery.poll_request(2, &gaps(&[(40, 119)])).unwrap();
+        assert_eq!((next.first, next.count), (40, 20));
+        recovery.handle_reply(40, 60, 20);
+        let next = recovery.poll_request(3, &gaps(&[(60, 119)])).unwrap();
+        assert_eq!((next.first, next.count), (60, 31));
     }
 
     #[test]
