@@ -4,34 +4,27 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use tickcast_codecs::SessionId;
 use tickcast_codecs::protocol::Protocol;
-use tickcast_fanout::edge::Feed;
-use tickcast_feed::Source;
 use tickcast_feed::batch::Batch;
+use tickcast_feed::drive::Drive;
 use tickcast_feed::receiver::wall_clock;
-use tickcast_feed::snapshot::Share;
 use tickcast_feed::socket::{JoinConfig, MulticastSocket};
-use tickcast_replay::exchange::edge::{
-    MarketChannel, Transmit, multicast, multicast_sender, run as transmit,
-};
+use tickcast_feed::{Share, Source};
+use tickcast_replay::exchange::edge::{multicast, multicast_sender, run as transmit};
 use tickcast_replay::exchange::repeater::IEX_DEEP;
-use tickcast_replay::exchange::{
-    LineConfig, Lines, Market, MarketConfig, PublisherConfig, Recorded, Repeater,
-};
+use tickcast_replay::exchange::{Faults, Recorded, Repeater, Venue, VenueConfig};
 
 use crate::Failure;
 use crate::config::{Channel, Line};
-use crate::serve::{Receiving, shard};
+use crate::serve::{Receiving, Started};
 use crate::serving::{self, Serving};
+use crate::simulate;
 
 /// Silences of the recorded capture are cut to this.
 const IDLE_MAX: Duration = Duration::from_millis(50);
-
-/// A day, in nanoseconds.
-const DAY_NS: u64 = 86_400_000_000_000;
 
 /// How long to wait for a probe to come back from loopback.
 const PROBE: Duration = Duration::from_millis(500);
@@ -39,9 +32,10 @@ const PROBE: Duration = Duration::from_millis(500);
 /// Publish a simulated exchange and a recorded capture as multicast on loopback, receive them again, and
 /// serve books, WebSocket and a page.
 ///
-/// Two channels: XNAS, a generated market in TotalView-ITCH 5.0 over MoldUDP64, and IEXG, a capture of
-/// IEX DEEP that starts over when it ends.  Where multicast isn't possible both are handed over within the
-/// process.
+/// Two channels: XNAS, a generated market in TotalView-ITCH 5.0 over MoldUDP64, on two lines that lose packets,
+/// with servers that bring them back; and IEXG, a capture of IEX DEEP on one line that starts over when it
+/// ends.  Where multicast isn't possible the lines are handed over within the process, with the same losses;
+/// the servers are the same.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
     /// Where to serve.
@@ -56,6 +50,12 @@ pub(crate) struct Arguments {
     /// Messages a second of the generated market.
     #[arg(long, value_name = "N", default_value_t = 1_500, value_parser = clap::value_parser!(u32).range(1..=200_000))]
     rate: u32,
+    /// Packets lost, on each line of the generated market by itself.
+    #[arg(long, value_name = "PERCENT", default_value = "1", value_parser = simulate::percent)]
+    loss: u32,
+    /// Lose 200 messages in a row on both lines, each so many seconds; 0 is never.
+    #[arg(long, value_name = "SECONDS", default_value = "20", value_parser = simulate::seconds)]
+    burst_every: u64,
     /// Hand packets over within the process even where multicast is possible.
     #[arg(long)]
     no_multicast: bool,
@@ -65,18 +65,33 @@ pub(crate) struct Arguments {
 }
 
 /// Groups of the administratively scoped block, on loopback.
-const XNAS_GROUP: Ipv4Addr = Ipv4Addr::new(239, 255, 77, 1);
-const IEXG_GROUP: Ipv4Addr = Ipv4Addr::new(239, 255, 77, 2);
+const XNAS_GROUPS: [Ipv4Addr; 2] = [
+    Ipv4Addr::new(239, 255, 77, 1),
+    Ipv4Addr::new(239, 255, 77, 2),
+];
+const IEXG_GROUP: Ipv4Addr = Ipv4Addr::new(239, 255, 77, 3);
 
-fn channel(name: &str, protocol: Protocol, group: SocketAddrV4) -> Channel {
-    let line = Line {
-        name: "A".to_owned(),
-        group: SocketAddr::V4(group),
+/// Messages of a burst: what people see is how soon they are there again.
+const BURST_MESSAGES: u64 = 200;
+
+/// Packets that wait to be handed over within the process; more are lost, as they are in a socket's buffer.
+const HANDOVER_PACKETS: usize = 4_096;
+
+/// How long a thread that is handed packets waits for one before it looks at the time.
+const HANDOVER_REST: Duration = Duration::from_millis(1);
+
+/// Packets that it takes before it looks at the time again.
+const HANDOVER_BATCH: usize = 64;
+
+fn channel(name: &str, protocol: Protocol, groups: &[Ipv4Addr], port: u16) -> Channel {
+    let lines = groups.iter().zip(["A", "B"]).map(|(group, name)| Line {
+        name: name.to_owned(),
+        group: SocketAddrV4::new(*group, port).into(),
         interface: IpAddr::V4(Ipv4Addr::LOCALHOST).into(),
         sources: Vec::new(),
         source_specific: false,
-    };
-    Channel::new(name, protocol, vec![line])
+    });
+    Channel::new(name, protocol, lines.collect())
 }
 
 /// Whether a datagram sent to a group on loopback comes back.  Returns a port that was free.
@@ -85,7 +100,7 @@ fn probe() -> io::Result<u16> {
     let port = std::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?
         .local_addr()?
         .port();
-    let group = SocketAddrV4::new(XNAS_GROUP, port);
+    let group = SocketAddrV4::new(XNAS_GROUPS[0], port);
     let join = JoinConfig::any_source(SocketAddr::V4(group), IpAddr::V4(Ipv4Addr::LOCALHOST));
     let mut receiver = MulticastSocket::open(&join)?;
     let mut batch = Batch::new();
@@ -104,72 +119,91 @@ fn probe() -> io::Result<u16> {
     ))
 }
 
-/// What is published, and on which channel.
-enum Machine {
-    Market(Box<MarketChannel>),
-    Capture(Box<Repeater>),
-}
-
-impl Transmit for Machine {
-    fn poll_transmit(&mut self, now: u64, packet: &mut Vec<u8>) -> Option<u8> {
-        match self {
-            Self::Market(machine) => machine.poll_transmit(now, packet),
-            Self::Capture(machine) => Transmit::poll_transmit(&mut **machine, now, packet),
-        }
-    }
-
-    fn poll_timeout(&self) -> Option<u64> {
-        match self {
-            Self::Market(machine) => machine.poll_timeout(),
-            Self::Capture(machine) => Transmit::poll_timeout(&**machine),
-        }
-    }
-
-    fn handle_end(&mut self, now: u64) {
-        match self {
-            Self::Market(machine) => machine.handle_end(now),
-            Self::Capture(machine) => Transmit::handle_end(&mut **machine, now),
-        }
+impl Arguments {
+    fn venue(&self) -> VenueConfig {
+        let market = simulate::market(self.seed, self.instruments, self.rate);
+        let mut config = VenueConfig::new(market, simulate::session("DEMO"));
+        config.faults = Faults {
+            loss_ppm: self.loss,
+            burst_messages: BURST_MESSAGES,
+            burst_every_ns: self.burst_every,
+            ..Faults::default()
+        };
+        config
     }
 }
 
-fn machines(arguments: &Arguments) -> Result<[(Channel, SocketAddrV4, Machine); 2], Failure> {
+fn repeater() -> Result<Repeater, Failure> {
     let broken = |error: String| Failure::Failed(format!("the bundled capture: {error}"));
     let recorded = Recorded::from_capture(IEX_DEEP).map_err(|error| broken(error.to_string()))?;
     let idle = u64::try_from(IDLE_MAX.as_nanos()).unwrap_or(u64::MAX);
-    let repeater = Repeater::new(recorded, idle, 0).map_err(|error| broken(error.to_string()))?;
-    let market = Market::new(MarketConfig {
-        seed: arguments.seed,
-        instruments: arguments.instruments,
-        messages_per_second: arguments.rate,
-        // The market's clock is ours, so that its times mean something beside `ts_recv`.
-        open_ns: wall_clock() % DAY_NS,
-        ..MarketConfig::default()
-    });
-    // The session tells runs apart: a receiver of the last run's packets sees another session.
-    let session = format!("DEMO{:06}", wall_clock() / 1_000_000_000 % 1_000_000);
-    let line = LineConfig {
-        publisher: PublisherConfig {
-            session: SessionId::from_padded(session.as_bytes()),
-            ..PublisherConfig::default()
-        },
-        ..LineConfig::default()
+    Repeater::new(recorded, idle, 0).map_err(|error| broken(error.to_string()))
+}
+
+/// Where a channel's packets go.
+type Deliver = Box<dyn FnMut(u8, &[u8]) -> io::Result<()> + Send>;
+
+/// Starts to receive a channel by multicast.
+fn by_multicast(
+    channel: &Channel,
+    number: u16,
+    stop: &Arc<AtomicBool>,
+) -> Result<(Started, Deliver), Failure> {
+    let started = Receiving::start(channel, number, stop)?;
+    let mut senders = Vec::new();
+    for line in &channel.lines {
+        let SocketAddr::V4(group) = line.group else {
+            continue;
+        };
+        let sender = multicast_sender(group, Ipv4Addr::LOCALHOST)
+            .map_err(|error| Failure::Failed(format!("{}: {group}: {error}", channel.name)))?;
+        senders.push(sender);
+    }
+    Ok((started, Box::new(multicast(senders))))
+}
+
+/// The same without a network between.
+fn in_process(
+    channel: &Channel,
+    number: u16,
+    stop: &Arc<AtomicBool>,
+) -> Result<(Started, Deliver), Failure> {
+    let mut started = Started::default();
+    let drive = started.drive(channel, &channel.shard(number, Share::WHOLE))?;
+    let (packets, handed) = mpsc::sync_channel(HANDOVER_PACKETS);
+    let stopped = Arc::clone(stop);
+    let receiving = Receiving::spawn(&channel.name, move || {
+        take(drive, &handed, &stopped);
+        Ok(())
+    })?;
+    started.threads.push(receiving);
+    let deliver = move |line, packet: &[u8]| {
+        // What doesn't fit is lost, which the receiver notices.
+        let _ = packets.try_send((line, packet.to_vec()));
+        Ok(())
     };
-    let lines = Lines::new(&[line], 0);
-    let xnas = SocketAddrV4::new(XNAS_GROUP, 0);
-    let iexg = SocketAddrV4::new(IEXG_GROUP, 0);
-    Ok([
-        (
-            channel("totalview", Protocol::MoldUdp64Itch50, xnas),
-            xnas,
-            Machine::Market(Box::new(MarketChannel::new(market, lines))),
-        ),
-        (
-            channel("deep", Protocol::IexTpDeep10, iexg),
-            iexg,
-            Machine::Capture(Box::new(repeater)),
-        ),
-    ])
+    Ok((started, Box::new(deliver)))
+}
+
+/// Takes what is handed over, until `stop`.
+fn take(mut drive: Drive<()>, handed: &Receiver<(u8, Vec<u8>)>, stop: &AtomicBool) {
+    let clock = drive.clock();
+    let mut batch = Batch::new();
+    while !stop.load(Ordering::Relaxed) {
+        let first = match handed.recv_timeout(HANDOVER_REST) {
+            Ok(packet) => Some(packet),
+            Err(RecvTimeoutError::Timeout) => None,
+            Err(RecvTimeoutError::Disconnected) => {
+                std::thread::sleep(HANDOVER_REST);
+                None
+            }
+        };
+        let more = handed.try_iter().take(HANDOVER_BATCH);
+        for (line, payload) in first.into_iter().chain(more) {
+            drive.handle_packet(clock.now(), Source::Line(line), &payload, wall_clock());
+        }
+        drive.turn(clock.now(), &mut batch);
+    }
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
@@ -177,89 +211,58 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let port = if arguments.no_multicast {
         None
     } else {
-        match probe() {
-            Ok(port) => Some(port),
-            Err(error) => {
+        probe()
+            .inspect_err(|error| {
                 eprintln!(
                     "multicast on loopback isn't possible here ({error}): packets are handed over within the process"
                 );
-                None
-            }
-        }
+            })
+            .ok()
     };
+    let start = match port {
+        Some(_) => by_multicast,
+        None => in_process,
+    };
+    let port = port.unwrap_or(0);
+    let failed = |error: io::Error| Failure::Failed(format!("exchange: {error}"));
     let stop = Arc::new(AtomicBool::new(false));
-    let mut threads = Vec::new();
-    let mut feeds: Vec<Feed> = Vec::new();
-    for (number, (mut channel, group, mut machine)) in (0..).zip(machines(arguments)?) {
-        let name = format!("{} exchange", channel.name);
-        let stopped = Arc::clone(&stop);
-        match port {
-            Some(port) => {
-                let group = SocketAddrV4::new(*group.ip(), port);
-                for line in &mut channel.lines {
-                    line.group = SocketAddr::V4(group);
-                }
-                let started = Receiving::start(&channel, number, &stop)?;
-                threads.extend(started.threads);
-                feeds.extend(started.feeds);
-                let sender = multicast_sender(group, Ipv4Addr::LOCALHOST)
-                    .map_err(|error| Failure::Failed(format!("{name}: {group}: {error}")))?;
-                threads.push(Receiving::spawn(&name, move || {
-                    transmit(&mut machine, multicast(vec![sender]), &stopped).map(drop)
-                })?);
-            }
-            None => {
-                let (mut shard, status, feed) = shard(
-                    &channel.name,
-                    &channel.shard(number, Share::WHOLE),
-                    &channel.venue,
-                );
-                feeds.push(feed);
-                threads.push(Receiving::spawn(&name, move || {
-                    in_process(&mut machine, &stopped, &mut |payload| {
-                        if let Some(payload) = payload {
-                            // A malformed packet is in the counters.
-                            let now = wall_clock();
-                            let _ = shard.handle_packet(now, Source::Line(0), payload, now);
-                        }
-                        shard.handle_timeout(wall_clock());
-                        shard.handle_requests();
-                        status.store(|report| shard.report(report));
-                    });
-                    Ok(())
-                })?);
-            }
-        }
-    }
+
+    let venue = Venue::open(&arguments.venue()).map_err(failed)?;
+    let mut totalview = channel("totalview", Protocol::MoldUdp64Itch50, &XNAS_GROUPS, port);
+    totalview.recovery.request_servers = vec![venue.request_server()];
+    totalview.recovery.snapshot_servers = vec![venue.snapshot_server()];
+    let (received, deliver) = start(&totalview, 0, &stop)?;
+    let (mut threads, mut feeds) = (received.threads, received.feeds);
+    let venue = venue.publish(deliver).map_err(failed)?;
+
+    let mut repeater = repeater()?;
+    let deep = channel("deep", Protocol::IexTpDeep10, &[IEXG_GROUP], port);
+    let (received, deliver) = start(&deep, 1, &stop)?;
+    threads.extend(received.threads);
+    feeds.extend(received.feeds);
+    let stopped = Arc::clone(&stop);
+    threads.push(Receiving::spawn("deep exchange", move || {
+        transmit(&mut repeater, deliver, &stopped).map(drop)
+    })?);
+
     let serving = Serving::start(listener, feeds)?;
     serving.announce("XNAS", "DEMO");
     eprintln!("Ctrl-C ends");
     let started = Instant::now();
     serving::wait_for_signal(|| {
         serving.is_finished()
+            || venue.is_finished()
             || threads.iter().any(Receiving::is_finished)
             || arguments
                 .duration
                 .is_some_and(|seconds| started.elapsed() >= Duration::from_secs(seconds))
     })?;
     let served = serving.stop();
+    let published = venue.finish().map_err(failed);
     stop.store(true, Ordering::Relaxed);
     for thread in threads {
         thread.join()?;
     }
+    published?;
     served
-}
-
-/// Runs a machine in real time and hands its packets over; `None` = nothing is due, look at requests.
-fn in_process(machine: &mut Machine, stop: &AtomicBool, take: &mut dyn FnMut(Option<&[u8]>)) {
-    let clock = Instant::now();
-    let mut packet = Vec::new();
-    while !stop.load(Ordering::Relaxed) {
-        let now = u64::try_from(clock.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        while machine.poll_transmit(now, &mut packet).is_some() {
-            take(Some(&packet));
-        }
-        take(None);
-        std::thread::sleep(Duration::from_millis(1));
-    }
 }

@@ -14,6 +14,7 @@ mod record;
 mod replay;
 mod serve;
 mod serving;
+mod simulate;
 mod subscribe;
 
 use std::fmt;
@@ -44,6 +45,7 @@ enum Command {
     Record(record::Arguments),
     Subscribe(subscribe::Arguments),
     Inspect(inspect::Arguments),
+    Simulate(Box<simulate::Arguments>),
 }
 
 /// Why a command failed, in words that name the file, key or address.
@@ -85,6 +87,7 @@ fn main() -> ExitCode {
         Command::Record(arguments) => record::run(&arguments),
         Command::Subscribe(arguments) => subscribe::run(arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),
+        Command::Simulate(arguments) => simulate::run(&arguments),
     };
     match done {
         Ok(()) | Err(Failure::OutputClosed) => ExitCode::SUCCESS,

@@ -15,6 +15,14 @@ pub(crate) fn status() -> ProgressBar {
     ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(5)).with_style(style)
 }
 
+/// Progress through so many steps; hidden where stderr is no terminal.
+pub(crate) fn steps(count: u64) -> ProgressBar {
+    let style = ProgressStyle::with_template("{bar:32} {pos} of {len}, {eta} left, {wide_msg}")
+        .unwrap_or_else(|_| ProgressStyle::default_bar());
+    ProgressBar::with_draw_target(Some(count), ProgressDrawTarget::stderr_with_hz(10))
+        .with_style(style)
+}
+
 /// Progress through one file.
 pub(crate) struct Progress {
     bar: ProgressBar,

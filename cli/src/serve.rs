@@ -42,6 +42,7 @@ pub(crate) struct Arguments {
 }
 
 /// A channel that runs.
+#[derive(Default)]
 pub(crate) struct Started {
     /// Its threads.
     pub(crate) threads: Vec<Receiving>,
@@ -80,12 +81,7 @@ impl Receiving {
             sockets.push(socket);
         }
         let lines = Lines::new(sockets);
-        let mut started = Started {
-            threads: Vec::new(),
-            feeds: Vec::new(),
-            exported: Vec::new(),
-            shards: Vec::new(),
-        };
+        let mut started = Started::default();
         let mut drives = Vec::new();
         for index in 0..channel.shards {
             let share = Share {
@@ -158,7 +154,11 @@ impl Receiving {
 
 impl Started {
     /// A shard with what it asks with, and its ends for everybody else.
-    fn drive(&mut self, channel: &Channel, config: &ShardConfig) -> Result<Drive<()>, Failure> {
+    pub(crate) fn drive(
+        &mut self,
+        channel: &Channel,
+        config: &ShardConfig,
+    ) -> Result<Drive<()>, Failure> {
         // Each shard is a channel of its own to subscribers: it may be stale while its sisters aren't.
         let name = match config.share.of {
             1 => channel.name.clone(),
@@ -220,7 +220,7 @@ fn spawn(
 }
 
 /// A shard whose updates go to a reactor, and the reactor's end of it.
-pub(crate) fn shard(
+fn shard(
     name: &str,
     config: &ShardConfig,
     venue: &str,

@@ -88,7 +88,8 @@ impl<O: Observer> Drive<O> {
     }
 
     /// The shard's time.
-    pub(crate) fn clock(&self) -> Clock {
+    #[must_use]
+    pub fn clock(&self) -> Clock {
         self.clock
     }
 
@@ -105,13 +106,13 @@ impl<O: Observer> Drive<O> {
 
     /// Takes one packet.
     #[inline]
-    pub(crate) fn handle_packet(&mut self, now: u64, source: Source, payload: &[u8], ts_recv: u64) {
+    pub fn handle_packet(&mut self, now: u64, source: Source, payload: &[u8], ts_recv: u64) {
         // A malformed packet was counted; an edge has nothing to add.
         let _ = self.shard.handle_packet(now, source, payload, ts_recv);
     }
 
     /// Everything that isn't a line's packet.  Says how many answers came.
-    pub(crate) fn turn(&mut self, now: u64, batch: &mut Batch) -> usize {
+    pub fn turn(&mut self, now: u64, batch: &mut Batch) -> usize {
         let came = self.take_answers(now, batch);
         for ((line, counters), told) in (0..).zip(&*self.lines).zip(&mut self.drops_told) {
             let drops = counters.kernel_drops.load(Ordering::Relaxed);

@@ -89,7 +89,7 @@ pub const GAP_AGE_NS_MAX: u64 = 2_000_000_000;
 
 /// How long a gap is filled, message by message, before a snapshot is loaded instead, if somebody has one: who
 /// answers little at a time could keep the books stale for hours.
-pub const GAP_FILL_NS_MAX: u64 = 10_000_000_000;
+pub const GAP_FILL_NS_MAX: u64 = 3_000_000_000;
 
 /// A jump of the numbering beyond this, be it a session's first packet, is believed only when a second packet
 /// confirms it: every smaller one can be asked for.

@@ -27,6 +27,8 @@ pub struct FaultPlan {
     pub loss_ppm: u32,
     /// Packets are lost in a row.  The same bursts in the plans of several lines are simultaneous.
     pub bursts: Vec<Burst>,
+    /// And again and again.
+    pub repeated: Option<Repeated>,
     /// A packet comes twice, the second time at most [`duplicate_delay_ns_max`](Self::duplicate_delay_ns_max)
     /// later.
     pub duplicate_ppm: u32,
@@ -42,6 +44,8 @@ pub struct FaultPlan {
     pub reorder: Reorder,
     /// Every packet is late by this.
     pub delay_ns: u64,
+    /// And by up to so much more, none of them before the one that came before it.  No fault: it doesn't end.
+    pub jitter_ns: u64,
     /// A packet's bytes change.
     pub corrupt_ppm: u32,
     /// How; `None` is any way.  UDP's checksum keeps most of what changes in between from a receiver, and
@@ -53,7 +57,7 @@ pub struct FaultPlan {
     pub flap: Option<Flap>,
     /// What comes in these times comes out at their end, all at once.
     pub clogs: Vec<Interval>,
-    /// From here on there are no faults but the constant delay.
+    /// From here on there are no faults but delay and jitter.
     pub until_ns: u64,
 }
 
@@ -66,6 +70,15 @@ pub struct Burst {
     pub length: BurstLength,
 }
 
+/// A burst that comes again and again; like [`Burst`], the same of several lines are simultaneous.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Repeated {
+    /// From one to the next; the first begins after this time.
+    pub every_ns: u64,
+    /// How much each loses.
+    pub length: BurstLength,
+}
+
 /// How much a burst loses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BurstLength {
@@ -73,6 +86,22 @@ pub enum BurstLength {
     Packets(u64),
     /// Packets until so many messages are lost.
     Messages(u64),
+}
+
+impl BurstLength {
+    fn count(self) -> u64 {
+        match self {
+            Self::Packets(count) | Self::Messages(count) => count,
+        }
+    }
+
+    /// How much of it a packet with so many messages takes.
+    fn taken_by(self, messages: u64) -> u64 {
+        match self {
+            Self::Packets(_) => 1,
+            Self::Messages(_) => messages,
+        }
+    }
 }
 
 /// By how much a packet is late.
@@ -132,6 +161,7 @@ impl FaultPlan {
         Self {
             loss_ppm: 0,
             bursts: Vec::new(),
+            repeated: None,
             duplicate_ppm: 0,
             duplicate_delay_ns_max: 0,
             replay_ppm: 0,
@@ -139,6 +169,7 @@ impl FaultPlan {
             reorder_ppm: 0,
             reorder: Reorder::Delay { mean_ns: 0 },
             delay_ns: 0,
+            jitter_ns: 0,
             corrupt_ppm: 0,
             corruption: None,
             dead: Vec::new(),
@@ -329,6 +360,11 @@ pub struct Fault {
     displaced: BTreeMap<(u64, u64), (u64, u64)>,
     /// How much is left of each burst.
     bursts_left: Vec<u64>,
+    /// Which of the repeated bursts was the last, and how much is left of it.
+    repeated_last: u64,
+    repeated_left: u64,
+    /// When the last packet would be due if nothing but delay and jitter befell it.
+    last_due: u64,
     arrivals: u64,
     counters: FaultCounters,
     /// Buffers to use again.
@@ -353,9 +389,7 @@ impl Fault {
         let bursts_left = plan
             .bursts
             .iter()
-            .map(|burst| match burst.length {
-                BurstLength::Packets(count) | BurstLength::Messages(count) => count,
-            })
+            .map(|burst| burst.length.count())
             .collect();
         Self {
             plan,
@@ -366,6 +400,9 @@ impl Fault {
             held_messages: 0,
             displaced: BTreeMap::new(),
             bursts_left,
+            repeated_last: 0,
+            repeated_left: 0,
+            last_due: 0,
             arrivals: 0,
             counters: FaultCounters::default(),
             spare: Vec::new(),
@@ -405,6 +442,11 @@ impl Fault {
             corrupt(&mut bytes, kind, &mut self.random);
         }
         let mut due = now.saturating_add(self.plan.delay_ns);
+        if self.plan.jitter_ns > 0 {
+            due = due.saturating_add(self.random.below_u64(self.plan.jitter_ns));
+            due = due.max(self.last_due);
+            self.last_due = due;
+        }
         let clogged = faulty.then(|| self.plan.clogged_until(now)).flatten();
         due = due.max(clogged.unwrap_or(0));
         let reordered = faulty && self.random.chance_ppm(self.plan.reorder_ppm);
@@ -497,14 +539,21 @@ impl Fault {
         let bursts = self.plan.bursts.iter().zip(&mut self.bursts_left);
         let on = bursts
             .filter(|(burst, left)| burst.at_ns <= now && **left > 0)
-            .map(|(burst, left)| {
-                let taken = match burst.length {
-                    BurstLength::Packets(_) => 1,
-                    BurstLength::Messages(_) => messages,
-                };
-                *left = left.saturating_sub(taken);
-            });
-        on.count() > 0
+            .map(|(burst, left)| *left = left.saturating_sub(burst.length.taken_by(messages)));
+        let planned = on.count() > 0;
+        let Some(repeated) = self.plan.repeated else {
+            return planned;
+        };
+        let number = now / repeated.every_ns.max(1);
+        if number > self.repeated_last {
+            self.repeated_last = number;
+            self.repeated_left = repeated.length.count();
+        }
+        let on = self.repeated_left > 0;
+        self.repeated_left = self
+            .repeated_left
+            .saturating_sub(repeated.length.taken_by(messages));
+        planned || on
     }
 
     /// Puts a packet's time off, or gives the number of packets that are to pass before it.

@@ -68,3 +68,12 @@ pub const FAULT_PACKETS_MAX: usize = 65_536;
 
 /// Their bytes: 64 MiB are 45,000 full packets, and as much as a receiver holds behind a gap.
 pub const FAULT_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Bytes of published messages that an exchange keeps to be asked for again: 1.8 million messages of ITCH, or
+/// a quarter of an hour at 2,000 a second.  What is older, only a snapshot brings.
+pub const VENUE_STORE_BYTES: usize = 64 << 20;
+
+/// Requests of one peer that an exchange to test against answers in any second.  Venues allow a hundred
+/// times fewer; but a receiver that asks for 60,000 messages, packet by packet, needs 2,000 requests, and what
+/// is to be seen here is how fast it could be.
+pub const VENUE_REQUESTS_PER_SECOND_MAX: u32 = 10_000;

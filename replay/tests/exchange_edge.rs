@@ -13,8 +13,19 @@ use tickcast_codecs::moldudp64::{DownstreamPacket, Kind};
 use tickcast_replay::exchange::edge::{
     Faulty, MarketChannel, Transmit, multicast, multicast_sender, run,
 };
-use tickcast_replay::exchange::{LineConfig, Lines, Market, MarketConfig, Pace};
+use tickcast_replay::exchange::{LineConfig, Lines, Market, MarketConfig, Pace, PublisherConfig};
 use tickcast_replay::fault::{Fault, FaultPlan, moldudp64_messages};
+
+/// A line that tells the end of the session once.
+fn line() -> LineConfig {
+    LineConfig {
+        publisher: PublisherConfig {
+            end_of_session_ns: 0,
+            ..PublisherConfig::default()
+        },
+        ..LineConfig::default()
+    }
+}
 
 fn channel() -> MarketChannel {
     let market = MarketConfig {
@@ -22,10 +33,7 @@ fn channel() -> MarketChannel {
         messages_per_second: 2_000,
         ..MarketConfig::default()
     };
-    MarketChannel::new(
-        Market::new(market),
-        Lines::new(&[LineConfig::default(); 2], 0),
-    )
+    MarketChannel::new(Market::new(market), Lines::new(&[line(); 2], 0))
 }
 
 /// A receiver of the group on the loopback interface, at a free port.
@@ -162,7 +170,7 @@ fn two_hundred_thousand_messages_a_second_are_all_sent_on_both_lines() {
         pace: Pace::Constant,
         ..MarketConfig::default()
     });
-    let mut channel = MarketChannel::new(market, Lines::new(&[LineConfig::default(); 2], 0));
+    let mut channel = MarketChannel::new(market, Lines::new(&[line(); 2], 0));
     let stop = AtomicBool::new(false);
     let mut next = [1; 2];
     let began = Instant::now();
@@ -212,5 +220,5 @@ fn faulty_lines_lose_what_their_counters_say() {
     let gone = counters.lost.messages + path.held().messages;
     assert_eq!(messages[1], messages[0] + gone);
     assert!(counters.lost.packets > packets[1] / 20);
-    assert!(faulty.machine().market().is_open());
+    assert!(faulty.machine().truth().look().market().is_open());
 }

@@ -42,9 +42,13 @@ fn ask(sequence: u64, count: u16) -> [u8; 20] {
 fn answer(server: &mut RequestServer, store: &Store, now: u64, bytes: &[u8]) -> Option<Vec<u8>> {
     server.handle_request(now, peer(1), bytes, store);
     let mut packet = Vec::new();
-    let to = server.poll_transmit(store, &mut packet)?;
+    let to = server.poll_transmit(u64::MAX, store, &mut packet)?;
     assert_eq!(to, peer(1));
-    assert!(server.poll_transmit(store, &mut Vec::new()).is_none());
+    assert!(
+        server
+            .poll_transmit(u64::MAX, store, &mut Vec::new())
+            .is_none()
+    );
     Some(packet)
 }
 
@@ -109,7 +113,7 @@ fn r10_unlisted_peers_get_no_byte() {
     for n in 0..30_000_u64 {
         let from = peer(u8::try_from(100 + n % 100).unwrap());
         server.handle_request(n * 100_000, from, &ask(1, 100), &store);
-        assert_eq!(server.poll_transmit(&store, &mut packet), None);
+        assert_eq!(server.poll_transmit(u64::MAX, &store, &mut packet), None);
     }
     let counters = server.counters();
     assert_eq!(counters.requests, 30_000);
@@ -132,7 +136,7 @@ fn r10_listed_peers_are_limited_to_100_requests_in_any_second_each() {
         if n % 200 == 0 {
             server.handle_request(now, peer(2), &ask(1, 100), &store);
         }
-        while let Some(to) = server.poll_transmit(&store, &mut packet) {
+        while let Some(to) = server.poll_transmit(u64::MAX, &store, &mut packet) {
             answered[usize::from(to == peer(2))].push(now);
         }
     }
@@ -154,7 +158,10 @@ fn a_listed_peer_is_the_same_whatever_its_port_and_however_its_address_is_writte
     };
     let mapped = SocketAddr::new(IpAddr::V6(address.to_ipv6_mapped()), 5);
     server.handle_request(0, mapped, &ask(1, 1), &store);
-    assert_eq!(server.poll_transmit(&store, &mut Vec::new()), Some(mapped));
+    assert_eq!(
+        server.poll_transmit(u64::MAX, &store, &mut Vec::new()),
+        Some(mapped)
+    );
 }
 
 #[test]
@@ -170,7 +177,10 @@ fn answers_that_nobody_sends_are_bounded() {
     }
     let mut packet = Vec::new();
     let mut sent = 0;
-    while server.poll_transmit(&store, &mut packet).is_some() {
+    while server
+        .poll_transmit(u64::MAX, &store, &mut packet)
+        .is_some()
+    {
         sent += 1;
     }
     assert_eq!(sent + server.counters().dropped, 1_000);
@@ -193,7 +203,7 @@ proptest! {
         let (mut server, store) = (server(), store(10));
         for bytes in &requests {
             server.handle_request(0, peer(from), bytes, &store);
-            while server.poll_transmit(&store, &mut Vec::new()).is_some() {}
+            while server.poll_transmit(u64::MAX, &store, &mut Vec::new()).is_some() {}
         }
         let counters = server.counters();
         prop_assert_eq!(counters.requests, requests.len() as u64);

@@ -397,7 +397,7 @@ impl Slow {
         let mut packet = Vec::new();
         while self.shard.poll_request(now, &mut packet).is_some() {
             server.handle_request(now, peer, &packet, store);
-            while server.poll_transmit(store, &mut packet).is_some() {
+            while server.poll_transmit(now, store, &mut packet).is_some() {
                 let source = Source::Server(0);
                 self.shard.handle_packet(now, source, &packet, now).unwrap();
             }

@@ -147,7 +147,9 @@ fn a_generated_session_on_two_lines_is_recorded_packet_by_packet() {
                     messages_per_second: 2_000,
                     ..MarketConfig::default()
                 };
-                let lines = Lines::new(&[LineConfig::default(); 2], 0);
+                let mut line = LineConfig::default();
+                line.publisher.end_of_session_ns = 0;
+                let lines = Lines::new(&[line; 2], 0);
                 let mut channel = MarketChannel::new(Market::new(market), lines);
                 let mut packets = [vec![], vec![]];
                 transmit(

@@ -12,13 +12,16 @@
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
+use super::glimpse_server::Snapshot;
 use super::lines::Lines;
 use super::market::Market;
 use super::repeater::Repeater;
+use super::store::Store;
 use crate::fault::Fault;
 
 /// A machine that gives packets when they are due.
@@ -48,15 +51,79 @@ impl Transmit for Repeater {
     }
 }
 
-/// A [`Market`] whose messages go out on [`Lines`]: one channel of the exchange.
+/// A market and the number of its next message, seen together: what a snapshot is made of.
+///
+/// Its last message may not be published yet, but will be, with the number before that one.
+#[derive(Debug)]
+pub struct Truth {
+    market: Market,
+    next_sequence: u64,
+}
+
+impl Truth {
+    /// The market.
+    #[must_use]
+    pub fn market(&self) -> &Market {
+        &self.market
+    }
+
+    /// The number of the message that the market will give next.
+    #[must_use]
+    pub fn next_sequence(&self) -> u64 {
+        self.next_sequence
+    }
+
+    /// The next message, whose number is taken by it.
+    fn next(&mut self, message: &mut Vec<u8>) -> u64 {
+        let step = self.market.next(message);
+        self.next_sequence += u64::from(!message.is_empty());
+        step.offset_ns
+    }
+}
+
+/// A [`Truth`] that the publisher moves on and servers look at.
+#[derive(Debug, Clone)]
+pub struct SharedTruth(Arc<Mutex<Truth>>);
+
+impl SharedTruth {
+    fn new(market: Market) -> Self {
+        Self(Arc::new(Mutex::new(Truth {
+            market,
+            next_sequence: 1,
+        })))
+    }
+
+    /// Looks, while the market stands still: briefly, or messages are late.
+    pub fn look(&self) -> MutexGuard<'_, Truth> {
+        lock(&self.0)
+    }
+
+    /// What a client is told that joins now.  The market stands still only while it is copied.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        let (market, sequence) = {
+            let truth = self.look();
+            (truth.market.clone(), truth.next_sequence)
+        };
+        Snapshot::new(sequence, |each| market.snapshot(each))
+    }
+}
+
+/// What a thread that panicked left is as good as any: all is whole between two calls.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A [`Market`] whose messages go out on [`Lines`], and into a [`Store`]: one channel of the exchange.
 ///
 /// Market time begins with the first poll.  Whoever polls more than a second late gets no burst: the
 /// market was asleep for that time.  When the market's day is over, so is the session.
 #[derive(Debug)]
 pub struct MarketChannel {
-    market: Market,
+    truth: SharedTruth,
+    store: Option<Arc<Mutex<Store>>>,
     lines: Lines,
-    /// The next message, and its time of the market.
+    /// The next message, and its time of the market: the market and the store have it already.
     message: Vec<u8>,
     offset_ns: u64,
     /// When offset 0 was.
@@ -77,23 +144,45 @@ const SEND_BUFFER_BYTES: usize = 1 << 20;
 impl MarketChannel {
     /// A channel before its first message.
     #[must_use]
-    pub fn new(mut market: Market, lines: Lines) -> Self {
-        let mut message = Vec::with_capacity(64);
-        let offset_ns = market.next(&mut message).offset_ns;
-        Self {
-            market,
-            lines,
-            message,
-            offset_ns,
-            started: None,
-            ended: false,
-        }
+    pub fn new(market: Market, lines: Lines) -> Self {
+        Self::prepared(market, lines, None)
     }
 
-    /// The market: its true books are ahead of what was published by one message.
+    /// The same, and what it publishes can be asked for again.
     #[must_use]
-    pub fn market(&self) -> &Market {
-        &self.market
+    pub fn with_store(market: Market, lines: Lines, store: Arc<Mutex<Store>>) -> Self {
+        Self::prepared(market, lines, Some(store))
+    }
+
+    fn prepared(market: Market, lines: Lines, store: Option<Arc<Mutex<Store>>>) -> Self {
+        let mut channel = Self {
+            truth: SharedTruth::new(market),
+            store,
+            lines,
+            message: Vec::with_capacity(64),
+            offset_ns: 0,
+            started: None,
+            ended: false,
+        };
+        channel.prepare();
+        channel
+    }
+
+    /// The market, and how far it is.
+    #[must_use]
+    pub fn truth(&self) -> &SharedTruth {
+        &self.truth
+    }
+
+    /// The market's next message, or none if its day is over.
+    fn prepare(&mut self) {
+        self.message.clear();
+        self.offset_ns = self.truth.look().next(&mut self.message);
+        if let Some(store) = &self.store
+            && !self.message.is_empty()
+        {
+            lock(store).push(&self.message);
+        }
     }
 }
 
@@ -124,8 +213,7 @@ impl Transmit for MarketChannel {
                 self.ended = true;
                 return None;
             }
-            self.message.clear();
-            self.offset_ns = self.market.next(&mut self.message).offset_ns;
+            self.prepare();
         }
     }
 
@@ -141,6 +229,10 @@ impl Transmit for MarketChannel {
     }
 
     fn handle_end(&mut self, now: u64) {
+        if !self.ended && !self.message.is_empty() {
+            // Snapshots have it already.  A message that doesn't fit a packet has ended the channel before.
+            let _ = self.lines.handle_message(now, &self.message);
+        }
         self.ended = true;
         self.lines.handle_end(now);
     }
@@ -262,8 +354,8 @@ pub fn multicast(lines: Vec<UdpSocket>) -> impl FnMut(u8, &[u8]) -> io::Result<(
     }
 }
 
-/// Runs a machine in real time until `stop` is set or nothing more will come; call it on a thread of its
-/// own.  The stream is ended in the end, so that receivers are told.
+/// Runs a machine in real time until nothing more will come; call it on a thread of its own.  When `stop` is
+/// set the stream is ended, and what the machine has to say about that is still sent: for some, for a while.
 ///
 /// # Errors
 ///
@@ -286,7 +378,12 @@ pub fn run(
         Ok(())
     };
     let mut late_ns_max = 0;
-    while !stop.load(Ordering::Relaxed) {
+    let mut ended = false;
+    loop {
+        if !ended && stop.load(Ordering::Relaxed) {
+            ended = true;
+            machine.handle_end(now());
+        }
         transmit(machine, now())?;
         let Some(due) = machine.poll_timeout() else {
             return Ok(Sent {
@@ -305,11 +402,4 @@ pub fn run(
             late_ns_max = late_ns_max.max(now().saturating_sub(due));
         }
     }
-    let end = now();
-    machine.handle_end(end);
-    transmit(machine, end)?;
-    Ok(Sent {
-        late_ns_max,
-        ..sent
-    })
 }

@@ -12,6 +12,7 @@
 //! | [`glimpse_server`] | tells the books to one SoupBinTCP connection |
 //! | [`gap_fill_server`] | answers IEX-TP gap fill requests, over UDP and TCP |
 //! | [`servers`] | the servers' I/O: sockets and threads |
+//! | [`venue`] | all of it as one: two lines with faults, and the servers |
 //! | [`edge`] | the publishers' I/O: paces the machines by the clock and sends what they give |
 //!
 //! The machines take `now` and give bytes; they know neither clock nor socket, so one seed gives one
@@ -30,6 +31,7 @@ pub mod repeater;
 pub mod request_server;
 pub mod servers;
 pub mod store;
+pub mod venue;
 
 pub use gap_fill_server::{GapFillConfig, GapFillConnection, GapFillServer};
 pub use glimpse_server::{GlimpseConfig, GlimpseServer, Manner, Snapshot};
@@ -37,6 +39,7 @@ pub use lines::{LineConfig, Lines};
 pub use market::{Day, Market, MarketConfig, Mix, Pace, Schedule, Shape, Step};
 pub use publisher::{Publisher, PublisherConfig};
 pub use repeater::{Recorded, Repeater};
-pub use request_server::{RequestServer, RequestServerConfig};
+pub use request_server::{Answering, RequestServer, RequestServerConfig};
 pub use servers::Servers;
 pub use store::Store;
+pub use venue::{Behaviour, Faults, Venue, VenueConfig};

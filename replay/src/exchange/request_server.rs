@@ -13,12 +13,31 @@ use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 
 use tickcast_codecs::SessionId;
-use tickcast_codecs::moldudp64::{PacketBuilder, Request};
+use tickcast_codecs::moldudp64::{self, PacketBuilder, Request};
 
 use super::counters::counters;
 use super::peers::{Admission, Peers};
 use super::store::Store;
 use crate::limits::{ANSWERS_MAX, REQUESTS_PER_SECOND_MAX};
+use crate::random::Random;
+
+/// How truthfully, and when, the server answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Answering {
+    /// As the specification says, at once.
+    #[default]
+    Honest,
+    /// Truthfully, but so much later.
+    Late {
+        /// By how much.
+        by_ns: u64,
+    },
+    /// Half of the answers are of another session, of numbers that nobody asked for, or no packets at all.
+    Lying {
+        /// Decides which.
+        seed: u64,
+    },
+}
 
 /// How to answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,10 +50,12 @@ pub struct RequestServerConfig {
     pub requests_per_second_max: u32,
     /// Bytes of the largest packet, header included.
     pub packet_bytes_max: usize,
+    /// How truthfully, and when.
+    pub answering: Answering,
 }
 
 impl RequestServerConfig {
-    /// A session's server that answers these peers: 100 requests a second each, 1,400 bytes.
+    /// A session's server that answers these peers: 100 requests a second each, 1,400 bytes, honest.
     #[must_use]
     pub fn new(session: SessionId, peers: Vec<IpAddr>) -> Self {
         Self {
@@ -42,6 +63,7 @@ impl RequestServerConfig {
             peers,
             requests_per_second_max: REQUESTS_PER_SECOND_MAX,
             packet_bytes_max: 1_400,
+            answering: Answering::Honest,
         }
     }
 }
@@ -78,6 +100,9 @@ pub struct RequestServer {
     session: SessionId,
     packet_bytes_max: usize,
     peers: Peers,
+    late_ns: u64,
+    /// Of a server that lies.
+    lies: Option<Random>,
     answers: VecDeque<Answer>,
     counters: RequestServerCounters,
 }
@@ -87,6 +112,8 @@ struct Answer {
     peer: SocketAddr,
     sequence: u64,
     count: u16,
+    /// When it may be sent.
+    due: u64,
 }
 
 impl RequestServer {
@@ -97,6 +124,14 @@ impl RequestServer {
             session: config.session,
             packet_bytes_max: config.packet_bytes_max,
             peers: Peers::new(&config.peers, config.requests_per_second_max),
+            late_ns: match config.answering {
+                Answering::Late { by_ns } => by_ns,
+                Answering::Honest | Answering::Lying { .. } => 0,
+            },
+            lies: match config.answering {
+                Answering::Lying { seed } => Some(Random::new(seed)),
+                Answering::Honest | Answering::Late { .. } => None,
+            },
             answers: VecDeque::with_capacity(ANSWERS_MAX),
             counters: RequestServerCounters::default(),
         }
@@ -132,6 +167,7 @@ impl RequestServer {
                     peer,
                     sequence: request.sequence(),
                     count: request.count(),
+                    due: now.saturating_add(self.late_ns),
                 });
                 return;
             }
@@ -140,9 +176,14 @@ impl RequestServer {
         *refused += 1;
     }
 
-    /// Writes the next answer into `packet`, in place of what it held; gives whom to send it to.
-    pub fn poll_transmit(&mut self, store: &Store, packet: &mut Vec<u8>) -> Option<SocketAddr> {
-        while let Some(answer) = self.answers.pop_front() {
+    /// Writes the next answer that is due into `packet`, in place of what it held; gives whom to send it to.
+    pub fn poll_transmit(
+        &mut self,
+        now: u64,
+        store: &Store,
+        packet: &mut Vec<u8>,
+    ) -> Option<SocketAddr> {
+        while let Some(answer) = self.answers.pop_front_if(|answer| answer.due <= now) {
             let mut builder =
                 PacketBuilder::new(packet, self.session, answer.sequence, self.packet_bytes_max);
             let wanted = answer.sequence..answer.sequence.saturating_add(u64::from(answer.count));
@@ -160,9 +201,24 @@ impl RequestServer {
             }
             self.counters.answered += 1;
             self.counters.messages += u64::from(count);
+            if let Some(random) = &mut self.lies
+                && random.one_in(2)
+            {
+                lie(packet, random);
+            }
             self.counters.bytes += packet.len() as u64;
             return Some(answer.peer);
         }
         None
+    }
+}
+
+/// Another session, numbers that nobody asked for, or no packet at all.
+fn lie(packet: &mut Vec<u8>, random: &mut Random) {
+    let header = packet.first_chunk_mut::<{ moldudp64::HEADER_LEN }>();
+    match (random.below(3), header) {
+        (0, Some(header)) => header[..10].copy_from_slice(b"ELSEWHERE "),
+        (1, Some(header)) => header[10] ^= 0x40,
+        _ => packet.truncate(packet.len() / 2),
     }
 }

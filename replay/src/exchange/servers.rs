@@ -105,7 +105,7 @@ impl Servers {
                 if let Some((peer, bytes)) = payload {
                     machine.handle_request(now(clock), peer, bytes, &store);
                 }
-                while let Some(peer) = machine.poll_transmit(&store, &mut packet) {
+                while let Some(peer) = machine.poll_transmit(now(clock), &store, &mut packet) {
                     // A reply that the system has no room for is lost, as on a network.
                     let _ = socket.send_to(&packet, peer);
                 }

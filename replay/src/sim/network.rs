@@ -10,10 +10,10 @@ use tickcast_feed::snapshot::{LoadError, LoadRequest, Loaded, Loader, LoaderConf
 
 use super::scenario::{RequestManner, RequestSetup, SnapshotSetup};
 use crate::exchange::{
-    GlimpseConfig, GlimpseServer, Manner, RequestServer, RequestServerConfig, Snapshot, Store,
+    Answering, GlimpseConfig, GlimpseServer, Manner, RequestServer, RequestServerConfig, Snapshot,
+    Store,
 };
 use crate::fault::{Fault, moldudp64_messages};
-use crate::random::Random;
 
 /// Whoever asks.
 const RECEIVER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 40_000);
@@ -32,7 +32,6 @@ pub(super) struct Asked {
     server: RequestServer,
     requests: Fault,
     replies: Fault,
-    random: Random,
     packet: Vec<u8>,
 }
 
@@ -46,12 +45,15 @@ impl Asked {
                 _ => 10_000,
             },
             packet_bytes_max: setup.packet_bytes_max,
+            answering: match setup.manner {
+                RequestManner::Lying => Answering::Lying { seed: seed ^ 2 },
+                _ => Answering::Honest,
+            },
         };
         Self {
             server: RequestServer::new(&config),
             requests: Fault::new(setup.requests.clone(), seed, no_messages),
             replies: Fault::new(setup.replies.clone(), seed ^ 1, moldudp64_messages),
-            random: Random::new(seed ^ 2),
             packet: Vec::new(),
             setup,
         }
@@ -88,10 +90,11 @@ impl Asked {
                 request = more(&request);
             }
             self.server.handle_request(now, RECEIVER, &request, store);
-            while self.server.poll_transmit(store, &mut self.packet).is_some() {
-                if self.setup.manner == RequestManner::Lying && self.random.one_in(2) {
-                    lie(&mut self.packet, &mut self.random);
-                }
+            while self
+                .server
+                .poll_transmit(now, store, &mut self.packet)
+                .is_some()
+            {
                 self.replies.handle_packet(now, &self.packet);
             }
         }
@@ -108,15 +111,6 @@ fn more(request: &[u8]) -> Vec<u8> {
     Request::new(asked.session(), first, u16::MAX - 1)
         .encode()
         .to_vec()
-}
-
-/// Another session, numbers that nobody asked for, or no packet at all.
-fn lie(packet: &mut Vec<u8>, random: &mut Random) {
-    match random.below(3) {
-        0 => packet[..10].copy_from_slice(b"ELSEWHERE "),
-        1 => packet[10] ^= 0x40,
-        _ => packet.truncate(packet.len() / 2),
-    }
 }
 
 /// Bytes under way, and when they arrive.

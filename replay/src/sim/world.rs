@@ -615,6 +615,13 @@ impl<'a, const CANARY: u8> World<'a, CANARY> {
             );
             self.checker.violate("I1", now, what);
         }
+        if self.scenario.is_only_lossy && counters.messages_missing > self.losses.lost_on_all {
+            let what = format!(
+                "{} messages were missing, all lines lost {}",
+                counters.messages_missing, self.losses.lost_on_all
+            );
+            self.checker.violate("I1", now, what);
+        }
         let instruments = self.exchange.market.instruments();
         let market = self.shard.market();
         self.checker

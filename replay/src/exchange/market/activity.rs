@@ -4,7 +4,7 @@ use super::config::{Mix, Pace, SECOND_NS};
 use crate::random::{Random, to_whole};
 
 /// Draws instruments by their weights, in constant time: Walker's alias method, in integers.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Activity {
     columns: Vec<Column>,
 }
@@ -57,7 +57,7 @@ impl Activity {
 }
 
 /// When the next order message is due.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Flow {
     pace: Pace,
     /// Mean distance of two messages at the full rate.
@@ -176,7 +176,7 @@ pub(super) enum Kind {
 /// Keeps the mix: a kind is drawn only while less of it was told than its share.
 ///
 /// So whatever the state of the books turns a draw into, the shares come out.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Quotas {
     shares: [u32; 4],
     /// In ten-thousandths of a message.

@@ -11,7 +11,7 @@ use super::config::SECOND_NS;
 use super::instrument::{Interest, State};
 use super::{Day, Market};
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Halt {
     at: usize,
     stage: Stage,

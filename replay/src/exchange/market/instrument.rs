@@ -9,7 +9,7 @@ use super::orders::Book;
 use crate::random::Random;
 
 /// As few cache lines as there can be.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 #[repr(align(64))]
 pub(super) struct Instrument {
     pub(super) stock: Alpha<8>,

@@ -68,7 +68,7 @@ pub struct Step {
 }
 
 /// A market; see the [module](self).
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Market {
     config: MarketConfig,
     random: Random,

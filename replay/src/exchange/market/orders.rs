@@ -56,7 +56,7 @@ pub(super) struct Queue {
 }
 
 /// One instrument's book.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Book {
     bids: Vec<Queue>,
     asks: Vec<Queue>,

@@ -20,7 +20,7 @@ pub(super) struct Sweep {
 }
 
 /// The last executions, of which one may be broken.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Recent {
     executions: [(u16, u64); 64],
     count: usize,
