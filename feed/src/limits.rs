@@ -74,7 +74,7 @@ pub const REQUEST_TIMEOUT_NS: u64 = 50_000_000;
 /// What the doubling ends at.
 pub const REQUEST_TIMEOUT_NS_MAX: u64 = 800_000_000;
 
-/// Attempts at one server before the next one is asked: 1.55 s with the timeouts above.
+/// Attempts at one server that answers nothing before the next one is asked: 1.55 s with the timeouts above.
 pub const REQUEST_ATTEMPTS_MAX: u32 = 5;
 
 /// Unanswered requests a second.  An answered request gives its place back: venues' quotas are against storms,
