@@ -349,6 +349,13 @@ impl Market {
         self.tell_channel(&header, UpdateKind::Resync, out);
     }
 
+    /// Nothing was received yet: no book of the channel can be trusted until [`set_live`](Self::set_live).
+    pub fn begin_stale<U: UpdateSink>(&mut self, out: &mut U) {
+        self.stale = true;
+        let header = self.last;
+        self.tell_channel(&header, UpdateKind::Stale, out);
+    }
+
     /// A gap was declared: no book of the channel can be trusted until [`set_live`](Self::set_live).
     ///
     /// Of the header only sequence and times count.

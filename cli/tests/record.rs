@@ -269,8 +269,8 @@ fn the_channels_of_a_configuration_are_recorded_line_by_line() {
     fs::write(
         &config,
         format!(
-            "[[channel]]\nname = 'totalview'\nprotocol = 'moldudp64/itch50'\ngroups = ['{a}', '{b}']\n\
-             interface = '127.0.0.1'\n"
+            "[[channel]]\nname = 'totalview'\nprotocol = 'moldudp64/itch50'\ninterface = '127.0.0.1'\n\
+             [[channel.line]]\ngroup = '{a}'\n[[channel.line]]\ngroup = '{b}'\n"
         ),
     )
     .unwrap();

@@ -15,9 +15,6 @@
 //!
 //! It doesn't know what a request or a snapshot looks like; `recovery` says what to ask for and when.
 
-use std::hash::Hasher as _;
-
-use rustc_hash::FxHasher;
 use tickcast_codecs::event::Origin;
 use tickcast_codecs::protocol::Packet;
 use tickcast_codecs::{DecodeError, SessionId};
@@ -25,33 +22,25 @@ use tickcast_codecs::{DecodeError, SessionId};
 use crate::gaps::{Gaps, TooMany};
 use crate::held::{Held, Refused};
 use crate::limits::{
-    FINGERPRINTS, FORWARD_JUMP_MESSAGES_MAX, HELD_BYTES_MAX, HELD_MESSAGES_MAX, LINE_DOWN_NS,
-    LINE_SILENT_NS, REGRESSION_NS, REORDER_WAIT_NS, UNCONFIRMED_JUMP_MESSAGES_MAX,
+    FORWARD_JUMP_MESSAGES_MAX, HELD_BYTES_MAX, HELD_MESSAGES_MAX, LINE_DOWN_NS, LINE_SILENT_NS,
+    REGRESSION_NS, REORDER_WAIT_NS, UNCONFIRMED_JUMP_MESSAGES_MAX,
 };
-use crate::line::{Line, LineState};
-use crate::recovery::{Recovery, RecoveryConfig, Request};
+use crate::line::Line;
+use crate::recovery::{Recovery, RecoveryConfig};
 use crate::repair::RepairTimes;
 use crate::session::{Judgement, Missing, Place, Session, Start};
-use crate::snapshot::{LoadError, LoadRequest};
 
-/// Errors that others made, for the simulation to find: a test of the tests.  Chosen at compile time, so that
-/// nothing of them is in a program.
-pub mod canary {
-    /// None.
-    pub const NONE: u8 = 0;
-    /// The end of a gap is seen only where a packet ends exactly with it (`==` for `>=`).
-    pub const GAP_END_EXACT: u8 = 1;
-    /// Arbitration by packet: one that begins with what was delivered is dropped whole.
-    pub const BY_PACKET: u8 = 2;
-    /// The count 0xFFFF is taken for a count.
-    pub const END_IS_COUNT: u8 = 3;
-    /// One message in 200,000 is delivered twice.
-    pub const TWICE: u8 = 4;
-    /// That books are stale isn't told.
-    pub const STALE_UNTOLD: u8 = 5;
-    /// The message that a snapshot names first is taken for its last (`>` for `>=`).
-    pub const SNAPSHOT_AFTER: u8 = 6;
-}
+pub mod canary;
+mod check;
+mod copies;
+mod counters;
+mod loads;
+mod trouble;
+
+pub use counters::ArbiterCounters;
+
+use copies::{Compared, Copies};
+use loads::Load;
 
 /// Where a packet came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -115,7 +104,7 @@ pub trait Output {
 /// What a channel is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
-    /// Nothing was received yet.
+    /// Nothing was received yet, or nothing of the session that is believed.
     Idle,
     /// Everything up to the newest message was delivered.
     Synchronized,
@@ -139,66 +128,6 @@ impl Phase {
             Self::Lost => "lost",
         }
     }
-}
-
-/// What was counted of the channel as a whole.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct ArbiterCounters {
-    /// Messages delivered.
-    pub delivered: u64,
-    /// Sessions that started, the first included.
-    pub sessions: u64,
-    /// Of these, restarts of the numbering within one session id.
-    pub restarts: u64,
-    /// Gaps declared.
-    pub gaps_declared: u64,
-    /// Messages missing in them.
-    pub messages_missing: u64,
-    /// Missing messages that a line brought after the declaration.
-    pub filled_by_line: u64,
-    /// Missing messages that a request server brought.
-    pub filled_by_request: u64,
-    /// Missing messages that a snapshot made unnecessary.
-    pub filled_by_snapshot: u64,
-    /// Missing messages that nobody brought and no snapshot replaces.
-    pub messages_lost: u64,
-    /// Held messages that a snapshot contained.
-    pub messages_superseded: u64,
-    /// Held messages forgotten because their copies differ.
-    pub messages_evicted: u64,
-    /// Held messages forgotten because a session started.
-    pub messages_abandoned: u64,
-    /// Held messages forgotten because the backlog was full.
-    pub messages_overflowed: u64,
-    /// Answers of request servers.
-    pub replies: u64,
-    /// Answers that brought nothing that was missing, or were of another session.
-    pub replies_useless: u64,
-    /// Times that the numbering stayed behind what was delivered.
-    pub sequence_regressed: u64,
-    /// Times that the numbering jumped farther than can be asked for.
-    pub forward_jumps: u64,
-    /// Times that all lines were down.
-    pub all_lines_down: u64,
-    /// Snapshots asked for.
-    pub snapshots_requested: u64,
-    /// Snapshots that replaced the books.
-    pub snapshots_loaded: u64,
-    /// Snapshots that failed, or were of no use.
-    pub snapshots_failed: u64,
-    /// Times that all attempts at a snapshot failed.
-    pub snapshots_exhausted: u64,
-}
-
-/// A snapshot that is wanted.
-#[derive(Debug, Clone, Copy, Default)]
-struct Load {
-    id: u64,
-    /// To be told by [`Arbiter::poll_load`].
-    wanted: bool,
-    /// When the next attempt begins.
-    due: Option<u64>,
-    failures: u32,
 }
 
 /// The arbiter of one channel.  Only tests set `CANARY`.
@@ -227,21 +156,17 @@ pub struct Arbiter<const CANARY: u8 = { canary::NONE }> {
     /// A jump, or too many ranges: not to be asked for.
     beyond_requests: bool,
     told_live: Option<bool>,
-    /// Fingerprints of what was delivered, by number; 0 = none.  Empty with one source: it has no copies.
-    fingerprints: Box<[u32]>,
+    copies: Copies,
+    /// Messages were given up: only a snapshot makes the books right again.
+    lost: bool,
+    /// When the last snapshot replaced the books.
+    loaded_at: u64,
     /// No copy that differs leads to a snapshot before this.
     conflict_heeded_from: u64,
     repairs: RepairTimes,
     counters: ArbiterCounters,
     /// [`canary::GAP_END_EXACT`] only: the end of a gap was missed.
     missed_end: bool,
-}
-
-fn fingerprint(message: &[u8]) -> u32 {
-    let mut hasher = FxHasher::default();
-    hasher.write(message);
-    // The upper bits are the well mixed ones; 0 means "none".
-    u32::try_from(hasher.finish() >> 32).unwrap_or(0).max(1)
 }
 
 impl<const CANARY: u8> Arbiter<CANARY> {
@@ -257,7 +182,7 @@ impl<const CANARY: u8> Arbiter<CANARY> {
             phase: Phase::Idle,
             next: 1,
             known_end: 1,
-            held: Held::new(1),
+            held: Held::new(),
             gaps: Gaps::default(),
             recovery: Recovery::new(recovery),
             load: Load::default(),
@@ -268,7 +193,9 @@ impl<const CANARY: u8> Arbiter<CANARY> {
             all_down: false,
             beyond_requests: false,
             told_live: None,
-            fingerprints: vec![0; if copies { FINGERPRINTS } else { 0 }].into_boxed_slice(),
+            copies: Copies::new(copies),
+            lost: false,
+            loaded_at: now,
             conflict_heeded_from: 0,
             repairs: RepairTimes::default(),
             counters: ArbiterCounters::default(),
@@ -305,6 +232,12 @@ impl<const CANARY: u8> Arbiter<CANARY> {
     #[must_use]
     pub fn next_sequence(&self) -> u64 {
         self.next
+    }
+
+    /// One past the highest number that is known to exist.
+    #[must_use]
+    pub fn known_end(&self) -> u64 {
+        self.known_end
     }
 
     /// What is missing.
@@ -347,11 +280,6 @@ impl<const CANARY: u8> Arbiter<CANARY> {
     #[must_use]
     pub fn counters(&self) -> &ArbiterCounters {
         &self.counters
-    }
-
-    /// Takes other timers and servers from now on.
-    pub fn reconfigure(&mut self, recovery: RecoveryConfig) {
-        self.recovery.reconfigure(recovery);
     }
 
     fn line_mut(&mut self, source: Source) -> &mut Line {
@@ -400,7 +328,12 @@ impl<const CANARY: u8> Arbiter<CANARY> {
             sent: packet.sent(),
         };
         // The packet's check saw to it that this doesn't overflow.
-        let (first, end) = (place.sequence, place.sequence.saturating_add(count));
+        let first = place.sequence;
+        let mut end = first.saturating_add(count);
+        if count == 0 {
+            // A heartbeat before the first message may say 0, though that is no message's number.
+            end = end.max(1);
+        }
         let line = self.line_mut(source);
         line.handle_packet(now, bytes);
         if count == 0 {
@@ -411,7 +344,7 @@ impl<const CANARY: u8> Arbiter<CANARY> {
         }
         match self.session.judge(now, &place, self.next) {
             Judgement::Current => {}
-            Judgement::Start(start) => self.start(now, start, &place, out),
+            Judgement::Start(start) => self.start(start, &place, out),
             Judgement::Old => {
                 let counters = self.line_mut(source).counters_mut();
                 counters.packets_old_session += 1;
@@ -425,7 +358,16 @@ impl<const CANARY: u8> Arbiter<CANARY> {
                 return;
             }
         }
-        if packet.is_end_of_session() {
+        if first > self.known_end && !self.jump(now, source, first, end, count, out) {
+            return;
+        }
+        if self.phase == Phase::Idle {
+            self.phase = Phase::Synchronized;
+        }
+        if end > self.known_end {
+            self.session.handle_more();
+        }
+        if packet.is_end_of_session() && end >= self.known_end {
             self.session.handle_end();
         }
         if end >= self.next {
@@ -439,9 +381,6 @@ impl<const CANARY: u8> Arbiter<CANARY> {
             self.regressed = true;
             self.counters.sequence_regressed += 1;
         }
-        if first > self.known_end && !self.jump(now, source, first, end, count) {
-            return;
-        }
         self.line_mut(source).handle_range(first, end);
         if CANARY == canary::BY_PACKET && first < self.next {
             self.line_mut(source).counters_mut().messages_duplicate += count;
@@ -452,7 +391,11 @@ impl<const CANARY: u8> Arbiter<CANARY> {
         }
         self.known_end = self.known_end.max(end);
         // The place of almost every packet: what is expected next, and nothing waits.
-        if first == self.next && self.held.len() == 0 && self.phase != Phase::Loading {
+        if first == self.next
+            && self.held.len() == 0
+            && self.gaps.is_empty()
+            && self.phase != Phase::Loading
+        {
             self.line_mut(source).counters_mut().messages_won += count;
             self.deliver_all(packet, ts_recv, out);
         } else {
@@ -460,7 +403,8 @@ impl<const CANARY: u8> Arbiter<CANARY> {
             self.sort_in(now, source, packet, ts_recv, out);
             self.miss_end(last_missing, end);
         }
-        if !self.gaps.is_empty() || self.phase != Phase::Synchronized {
+        if !self.gaps.is_empty() || self.phase != Phase::Synchronized || self.copies.is_conflicted()
+        {
             self.attend(now, out);
         } else {
             self.tell(out);
@@ -497,20 +441,30 @@ impl<const CANARY: u8> Arbiter<CANARY> {
     #[inline]
     fn deliver(&mut self, message: &[u8], ts_recv: u64, out: &mut impl Output) {
         let sequence = self.next;
-        if !self.fingerprints.is_empty() {
-            self.fingerprints[fingerprint_at(sequence)] = fingerprint(message);
-        }
+        self.copies.deliver(sequence, message);
         self.next += 1;
         self.counters.delivered += 1;
         let origin = Origin { sequence, ts_recv };
-        if CANARY == canary::TWICE && fingerprint(message).is_multiple_of(200_000) {
+        if CANARY == canary::TWICE && copies::fingerprint(message).is_multiple_of(200_000) {
             out.message(message, origin);
         }
         out.message(message, origin);
     }
 
     /// The numbering is ahead of everything known: notes what is missing.  False: it isn't believed yet.
-    fn jump(&mut self, now: u64, source: Source, first: u64, end: u64, count: u64) -> bool {
+    fn jump(
+        &mut self,
+        now: u64,
+        source: Source,
+        first: u64,
+        end: u64,
+        count: u64,
+        out: &mut impl Output,
+    ) -> bool {
+        if self.phase == Phase::Idle {
+            // Nothing of the session is known yet, not even for the time that packets may change places.
+            self.trust(false, out);
+        }
         let distance = first - self.known_end;
         if self.config.live && distance > UNCONFIRMED_JUMP_MESSAGES_MAX {
             let confirmed = self
@@ -523,32 +477,15 @@ impl<const CANARY: u8> Arbiter<CANARY> {
             }
         }
         self.unconfirmed = None;
-        if distance > self.config.forward_jump_messages_max {
+        if self.phase == Phase::Idle {
+            // A recording won't give what was before its beginning.
+            self.beyond_requests = !self.config.live;
+        } else if distance > self.config.forward_jump_messages_max {
             self.counters.forward_jumps += 1;
             self.beyond_requests = true;
         }
         self.open_hole(self.known_end, first - 1, now);
         true
-    }
-
-    fn open_hole(&mut self, first: u64, last: u64, now: u64) {
-        if let Err(TooMany) = self.gaps.open(first, last, now) {
-            self.known_end = self.known_end.max(last.saturating_add(1));
-            self.collapse(self.known_end, now);
-        }
-    }
-
-    /// Forgets all that is held, and holds from `base` on: everything that isn't delivered is one gap now, and
-    /// a snapshot's business.
-    fn collapse(&mut self, base: u64, now: u64) {
-        self.counters.messages_overflowed += self.held.len() as u64;
-        self.held.restart(base);
-        self.gaps.clear();
-        if self.known_end > self.next {
-            // Cleared just now: there is room.
-            let _ = self.gaps.open(self.next, self.known_end - 1, now);
-        }
-        self.beyond_requests = true;
     }
 
     /// The messages of a packet one by one: those not yet delivered are delivered if it is their turn, else held.
@@ -562,7 +499,7 @@ impl<const CANARY: u8> Arbiter<CANARY> {
     ) {
         for (message, sequence) in packet.messages().zip(packet.sequence()..) {
             if sequence < self.next {
-                self.handle_copy(now, source, sequence, message);
+                self.handle_copy(source, sequence, message);
             } else if sequence == self.next
                 && self.held.len() == 0
                 && self.gaps.is_empty()
@@ -600,7 +537,7 @@ impl<const CANARY: u8> Arbiter<CANARY> {
                 self.held.remove(sequence);
                 self.counters.messages_evicted += 1;
                 if let Err(TooMany) = self.gaps.reopen(sequence, now) {
-                    self.collapse(sequence, now);
+                    self.collapse(now);
                 }
             }
             Refused::Full => {
@@ -622,13 +559,13 @@ impl<const CANARY: u8> Arbiter<CANARY> {
         message: &[u8],
         ts_recv: u64,
     ) -> Result<(), Refused> {
-        if self.held.len() == 0 {
-            self.held.advance(self.next);
-        }
         let mut held = self.held.insert(sequence, ts_recv, message);
-        if held == Err(Refused::Full) && (self.phase == Phase::Loading || self.beyond_requests) {
+        if held == Err(Refused::Full)
+            && self.held.is_ahead(sequence)
+            && (self.phase == Phase::Loading || self.beyond_requests)
+        {
             // The newest messages are what a snapshot will need.
-            self.collapse(sequence, now);
+            self.collapse(now);
             held = self.held.insert(sequence, ts_recv, message);
         }
         held?;
@@ -653,31 +590,19 @@ impl<const CANARY: u8> Arbiter<CANARY> {
     }
 
     /// A copy of a number that was delivered or passed over.
-    fn handle_copy(&mut self, now: u64, source: Source, sequence: u64, message: &[u8]) {
-        let known = if self.fingerprints.is_empty()
-            || self.next - sequence > self.fingerprints.len() as u64
-        {
-            None
-        } else {
-            Some(self.fingerprints[fingerprint_at(sequence)])
-        };
+    fn handle_copy(&mut self, source: Source, sequence: u64, message: &[u8]) {
+        let compared = self.copies.compare(self.next, sequence, message);
         let counters = self.line_mut(source).counters_mut();
-        match known {
-            Some(0) => counters.messages_late += 1,
-            Some(known) if known != fingerprint(message) => {
+        match compared {
+            Compared::Same => counters.messages_duplicate += 1,
+            Compared::Late => counters.messages_late += 1,
+            Compared::Differs => {
                 counters.messages_conflicting += 1;
                 // What a request server says now may be wrong; what two lines say can't both be right.
-                if let Source::Line(_) = source
-                    && now >= self.conflict_heeded_from
-                    && matches!(self.phase, Phase::Synchronized | Phase::GapFill)
-                {
-                    self.conflict_heeded_from =
-                        now.saturating_add(self.recovery.config().snapshot_retry_ns);
-                    self.enter_trouble(now);
-                    self.escalate(now);
+                if let Source::Line(_) = source {
+                    self.copies.differs(sequence);
                 }
             }
-            _ => counters.messages_duplicate += 1,
         }
     }
 
@@ -703,7 +628,7 @@ impl<const CANARY: u8> Arbiter<CANARY> {
         let last_missing = self.last_missing();
         for (message, sequence) in packet.messages().zip(place.sequence..) {
             if sequence < self.next {
-                self.handle_copy(now, source, sequence, message);
+                self.handle_copy(source, sequence, message);
             } else if !self.gaps.contains(sequence) {
                 // Held already, or nothing that was asked for.
                 self.replies.counters_mut().messages_duplicate += 1;
@@ -733,9 +658,7 @@ impl<const CANARY: u8> Arbiter<CANARY> {
                 break;
             };
             let sequence = self.next;
-            if !self.fingerprints.is_empty() {
-                self.fingerprints[fingerprint_at(sequence)] = fingerprint(held.bytes);
-            }
+            self.copies.deliver(sequence, held.bytes);
             self.next += 1;
             self.counters.delivered += 1;
             let origin = Origin {
@@ -748,12 +671,13 @@ impl<const CANARY: u8> Arbiter<CANARY> {
         self.held.advance(self.next);
     }
 
-    fn start(&mut self, now: u64, start: Start, place: &Place, out: &mut impl Output) {
+    fn start(&mut self, start: Start, place: &Place, out: &mut impl Output) {
         self.counters.sessions += 1;
         if start == Start::Restart {
             self.counters.restarts += 1;
         }
         self.counters.messages_abandoned += self.held.len() as u64;
+        self.count_lost(self.gaps.declared_count());
         // Numbering starts at 1.  A venue whose first message is numbered 0 loses nothing by it.
         self.next = if place.count > 0 {
             place.sequence.min(1)
@@ -761,341 +685,19 @@ impl<const CANARY: u8> Arbiter<CANARY> {
             1
         };
         self.known_end = self.next;
-        self.held.restart(self.next);
+        self.held.clear();
         self.gaps.clear();
         self.recovery.reset();
-        self.load.wanted = false;
-        self.load.due = None;
-        // An answer to an earlier wish is of another session.
-        self.load.id += 1;
+        self.abandon_load();
         self.unconfirmed = None;
         self.regressed = false;
+        self.lost = false;
         self.beyond_requests = false;
-        self.fingerprints.fill(0);
+        self.copies.start();
         for line in &mut self.lines {
             line.start_session();
         }
-        self.phase = Phase::Synchronized;
+        self.phase = Phase::Idle;
         out.start(start, place.session);
-        // The first packet's place is believed: what is before it is missing.
-        if place.sequence > self.next {
-            self.open_hole(self.next, place.sequence - 1, now);
-            self.known_end = place.sequence;
-            // A recording won't give what was before its beginning.
-            self.beyond_requests = !self.config.live;
-        }
     }
-
-    /// Time passes.  Cheap where nothing is due.
-    #[inline]
-    pub fn handle_timeout(&mut self, now: u64, out: &mut impl Output) {
-        if self.config.live {
-            let (silent, down) = (self.config.line_silent_ns, self.config.line_down_ns);
-            let mut all_down = true;
-            for line in &mut self.lines {
-                line.handle_timeout(now, silent, down);
-                all_down &= line.state() == LineState::Down;
-            }
-            if all_down && !self.all_down && !self.session.is_ended() && self.phase != Phase::Idle {
-                self.all_down = true;
-                self.counters.all_lines_down += 1;
-            }
-        }
-        self.attend(now, out);
-    }
-
-    /// Looks after holes, gaps and snapshots, and tells what changed.
-    fn attend(&mut self, now: u64, out: &mut impl Output) {
-        if !self.gaps.is_empty() && self.phase != Phase::Loading {
-            self.declare(now);
-        }
-        if self.phase == Phase::GapFill {
-            self.recovery.handle_timeout(now);
-            if self.gaps.declared().next().is_none() && !self.missed_end {
-                self.repaired(now);
-            } else if self.is_hopeless(now) {
-                self.escalate(now);
-            }
-        }
-        if let Some(due) = self.load.due
-            && now >= due
-        {
-            self.load.due = None;
-            if matches!(self.phase, Phase::Loading | Phase::Lost) {
-                self.want_snapshot(now);
-            }
-        }
-        if self.phase == Phase::Lost {
-            self.give_up(out);
-        }
-        self.tell(out);
-    }
-
-    /// Holes that are old enough, or that too much waits behind, become gaps.
-    fn declare(&mut self, now: u64) {
-        let many = self.held.len() > self.config.held_messages_max
-            || self.held.bytes() > self.config.held_bytes_max;
-        let until = if many || self.beyond_requests {
-            Some(now)
-        } else {
-            now.checked_sub(self.config.reorder_wait_ns)
-        };
-        let Some(until) = until else { return };
-        let (gaps, messages) = self.gaps.declare(now, until);
-        if gaps == 0 {
-            return;
-        }
-        self.counters.gaps_declared += gaps;
-        self.counters.messages_missing = self.counters.messages_missing.saturating_add(messages);
-        if self.phase == Phase::Synchronized {
-            self.enter_trouble(now);
-            self.phase = Phase::GapFill;
-        }
-    }
-
-    fn enter_trouble(&mut self, now: u64) {
-        if self.phase == Phase::Synchronized {
-            self.trouble_since = now;
-        }
-        self.progress_at = now;
-    }
-
-    /// Whether the gaps won't be filled by lines or requests.
-    fn is_hopeless(&self, now: u64) -> bool {
-        let config = self.recovery.config();
-        if self.beyond_requests
-            || self.recovery.is_exhausted()
-            || now.saturating_sub(self.progress_at) >= config.gap_age_ns_max
-        {
-            return true;
-        }
-        if config.request_servers > 0 {
-            // Without a snapshot server, however much is missing has to be asked for.
-            return config.snapshot_servers > 0 && self.gaps.count() > config.request_messages_max;
-        }
-        // Without servers only another line can have it.
-        let living = self
-            .lines
-            .iter()
-            .filter(|line| line.state() != LineState::Down)
-            .count();
-        living < 2
-    }
-
-    fn repaired(&mut self, now: u64) {
-        self.phase = Phase::Synchronized;
-        self.recovery.reset();
-        self.beyond_requests = false;
-        self.repairs.add(now.saturating_sub(self.trouble_since));
-    }
-
-    /// Requests don't do: a snapshot, if there is one, or go on without.
-    fn escalate(&mut self, now: u64) {
-        self.recovery.reset();
-        if self.recovery.config().snapshot_servers > 0 {
-            self.load.failures = 0;
-            self.want_snapshot(now);
-        } else {
-            self.phase = Phase::Lost;
-        }
-    }
-
-    fn want_snapshot(&mut self, now: u64) {
-        self.phase = Phase::Loading;
-        self.load.id += 1;
-        self.load.wanted = true;
-        self.load.due = None;
-        self.progress_at = now;
-        self.counters.snapshots_requested += 1;
-    }
-
-    /// What is missing is lost: goes on behind it.
-    fn give_up(&mut self, out: &mut impl Output) {
-        loop {
-            self.drain(out);
-            let Some(gap) = self
-                .gaps
-                .ranges()
-                .first()
-                .copied()
-                .filter(|gap| gap.declared.is_some() && gap.first == self.next)
-            else {
-                break;
-            };
-            self.counters.messages_lost = self.counters.messages_lost.saturating_add(gap.count());
-            self.pass_over(gap.last.saturating_add(1), out);
-        }
-        self.beyond_requests = false;
-    }
-
-    /// Moves on to `next` without delivering what is before it.
-    fn pass_over(&mut self, next: u64, out: &mut impl Output) {
-        if next <= self.next {
-            return;
-        }
-        out.skip(Missing {
-            first: self.next,
-            last: next - 1,
-        });
-        if next - self.next >= self.fingerprints.len() as u64 {
-            self.fingerprints.fill(0);
-        } else {
-            for sequence in self.next..next {
-                self.fingerprints[fingerprint_at(sequence)] = 0;
-            }
-        }
-        self.gaps.advance(next);
-        self.held.advance(next);
-        self.next = next;
-        self.known_end = self.known_end.max(next);
-    }
-
-    fn tell(&mut self, out: &mut impl Output) {
-        let calm = self.phase == Phase::Synchronized && !self.regressed && !self.all_down;
-        // A hole that isn't a gap yet leaves trust as it is.
-        let live = calm && (self.told_live == Some(true) || self.gaps.is_empty());
-        if self.phase == Phase::Idle || self.told_live == Some(live) {
-            return;
-        }
-        self.told_live = Some(live);
-        if CANARY == canary::STALE_UNTOLD && !live {
-            return;
-        }
-        out.trust(live);
-    }
-
-    /// When [`Arbiter::handle_timeout`] has something to do.
-    #[must_use]
-    pub fn poll_timeout(&self) -> Option<u64> {
-        let lines = self.config.live.then(|| {
-            self.lines
-                .iter()
-                .filter_map(|line| {
-                    line.poll_timeout(self.config.line_silent_ns, self.config.line_down_ns)
-                })
-                .min()
-        });
-        let hole = (self.phase != Phase::Loading)
-            .then(|| self.gaps.oldest_hole())
-            .flatten()
-            .map(|noticed| noticed.saturating_add(self.config.reorder_wait_ns));
-        let gap = (self.phase == Phase::GapFill).then(|| {
-            let age = self.recovery.config().gap_age_ns_max;
-            self.progress_at.saturating_add(age)
-        });
-        let request = (self.phase == Phase::GapFill)
-            .then(|| self.recovery.poll_timeout())
-            .flatten();
-        [lines.flatten(), hole, gap, request, self.load.due]
-            .into_iter()
-            .flatten()
-            .min()
-    }
-
-    /// The next request that is due.
-    pub fn poll_request(&mut self, now: u64) -> Option<Request> {
-        if self.phase != Phase::GapFill {
-            return None;
-        }
-        self.recovery.poll_request(now, &self.gaps)
-    }
-
-    /// A snapshot that is wanted; one that was asked for before is not wanted any more.
-    pub fn poll_load(&mut self) -> Option<LoadRequest> {
-        if !self.load.wanted {
-            return None;
-        }
-        self.load.wanted = false;
-        let last_gap = self.gaps.ranges().last();
-        Some(LoadRequest {
-            id: self.load.id,
-            session: self.session.current().unwrap_or_default(),
-            not_before: last_gap.map_or(self.next, |gap| gap.last.saturating_add(1)),
-            midnight: None,
-            iextp_channel: 0,
-        })
-    }
-
-    /// Whether a snapshot that live data joins at `sequence` may replace the books.
-    ///
-    /// # Errors
-    ///
-    /// `None` if nobody waits for it any more; else why it is of no use: the caller tells it by
-    /// [`Arbiter::handle_load_failed`].
-    pub fn check_load(&self, id: u64, sequence: u64) -> Result<(), Option<LoadError>> {
-        if self.phase != Phase::Loading || id != self.load.id || self.load.wanted {
-            return Err(None);
-        }
-        let ahead = sequence.saturating_sub(self.known_end);
-        if ahead > self.config.forward_jump_messages_max {
-            return Err(Some(LoadError::Malformed));
-        }
-        let left = self.gaps.ranges().iter().fold(0_u64, |left, gap| {
-            let first = gap.first.max(sequence);
-            left.saturating_add(gap.last.saturating_add(1).saturating_sub(first))
-        });
-        let config = self.recovery.config();
-        let can_ask = config.request_servers > 0 && left <= config.request_messages_max;
-        let moves_on = left < self.gaps.count() || self.gaps.is_empty();
-        if sequence < self.next || (left > 0 && !(can_ask && moves_on)) {
-            return Err(Some(LoadError::TooOld));
-        }
-        Ok(())
-    }
-
-    /// The books were replaced by a snapshot that [`Arbiter::check_load`] accepted.
-    pub fn handle_loaded(&mut self, now: u64, sequence: u64, out: &mut impl Output) {
-        let missing = self.gaps.count();
-        let held = self.held.len();
-        let skipped = u64::from(CANARY == canary::SNAPSHOT_AFTER);
-        self.pass_over(sequence + skipped, out);
-        self.counters.snapshots_loaded += 1;
-        self.counters.filled_by_snapshot = self
-            .counters
-            .filled_by_snapshot
-            .saturating_add(missing - self.gaps.count());
-        self.counters.messages_superseded += (held - self.held.len()) as u64;
-        self.load.failures = 0;
-        self.beyond_requests = false;
-        self.progress_at = now;
-        // What is missing behind the snapshot was noticed while it was loaded.
-        self.phase = Phase::GapFill;
-        let (gaps, messages) = self.gaps.declare(now, now);
-        self.counters.gaps_declared += gaps;
-        self.counters.messages_missing = self.counters.messages_missing.saturating_add(messages);
-        self.drain(out);
-        self.attend(now, out);
-    }
-
-    /// A snapshot failed.
-    pub fn handle_load_failed(&mut self, now: u64, id: u64, out: &mut impl Output) {
-        if self.phase != Phase::Loading || id != self.load.id || self.load.wanted {
-            return;
-        }
-        self.counters.snapshots_failed += 1;
-        self.load.failures += 1;
-        let config = self.recovery.config();
-        if self.load.failures < config.snapshot_attempts_max {
-            let pause = config.snapshot_pause_ns << (self.load.failures - 1).min(16);
-            self.load.due = Some(now.saturating_add(pause));
-        } else {
-            self.counters.snapshots_exhausted += 1;
-            self.load.due = Some(now.saturating_add(config.snapshot_retry_ns));
-            // Whoever waits for books that don't come is better served by trades and statuses.
-            let (gaps, messages) = self.gaps.declare(now, now);
-            self.counters.gaps_declared += gaps;
-            self.counters.messages_missing =
-                self.counters.messages_missing.saturating_add(messages);
-            self.phase = Phase::Lost;
-        }
-        self.attend(now, out);
-    }
-}
-
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "what is left of the division is far below any usize"
-)]
-fn fingerprint_at(sequence: u64) -> usize {
-    (sequence % FINGERPRINTS as u64) as usize
 }

@@ -205,16 +205,13 @@ impl<const CANARY: u8> Channel<CANARY> {
                 return Err(error);
             }
         };
-        if let Packet::IexTp(segment) = &packet {
-            self.iextp_channel = segment.channel();
-        }
         let midnight = self.normalizer.midnight();
         let other_session = self.arbiter.session() != Some(packet.session());
         let current = match source {
             Source::Line(_) if midnight.is_none() || other_session => packet.messages().next(),
             _ => None,
         };
-        if let (Some(message), None) = (current, midnight) {
+        if let (Some(message), None, false) = (current, midnight, other_session) {
             self.normalizer.learn_midnight(message, ts_recv);
         }
         let mut out = Deliver {
@@ -225,6 +222,11 @@ impl<const CANARY: u8> Channel<CANARY> {
         };
         self.arbiter
             .handle_packet(now, source, &packet, payload.len(), ts_recv, &mut out);
+        if let (Packet::IexTp(segment), Source::Line(_)) = (&packet, source)
+            && self.arbiter.session() == Some(segment.session())
+        {
+            self.iextp_channel = segment.channel();
+        }
         Ok(())
     }
 
@@ -281,8 +283,22 @@ impl<const CANARY: u8> Channel<CANARY> {
         })
     }
 
-    /// The arbiter, where a snapshot is checked and its failure told.
-    pub(crate) fn attend<S: ChannelSink>(
+    /// The books were replaced by a snapshot that [`Arbiter::check_load`] accepted.
+    pub fn handle_loaded<S: ChannelSink>(&mut self, now: u64, sequence: u64, sink: &mut S) {
+        self.attend(sink, |arbiter, out| {
+            arbiter.handle_loaded(now, sequence, out);
+        });
+    }
+
+    /// A snapshot failed.
+    pub fn handle_load_failed<S: ChannelSink>(&mut self, now: u64, id: u64, sink: &mut S) {
+        self.attend(sink, |arbiter, out| {
+            arbiter.handle_load_failed(now, id, out);
+        });
+    }
+
+    /// Lets the arbiter deliver.
+    fn attend<S: ChannelSink>(
         &mut self,
         sink: &mut S,
         tell: impl FnOnce(&mut Arbiter<CANARY>, &mut Deliver<'_, '_, S>),

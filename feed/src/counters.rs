@@ -315,7 +315,7 @@ pub(crate) fn report<const CANARY: u8>(
             (
                 "messages_lost",
                 total.messages_lost,
-                "missing messages that nobody brought and no snapshot replaces",
+                "missing messages that nobody brought and no snapshot replaces, or not before the session was over",
             ),
             (
                 "messages_superseded",
@@ -377,7 +377,7 @@ pub(crate) fn report<const CANARY: u8>(
             (
                 "all_lines_down",
                 total.all_lines_down,
-                "times that all lines were down",
+                "times that all lines were down, or brought nothing of the session for as long",
             ),
             (
                 "snapshots_requested",

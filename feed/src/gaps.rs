@@ -78,6 +78,19 @@ impl Gaps {
             .fold(0, |sum, range| sum.saturating_add(range.count()))
     }
 
+    /// How many messages are missing in gaps.
+    #[must_use]
+    pub fn declared_count(&self) -> u64 {
+        self.declared()
+            .fold(0, |sum, range| sum.saturating_add(range.count()))
+    }
+
+    /// When the first range was declared, if it was: since then nothing could be delivered.
+    #[must_use]
+    pub fn first_declared(&self) -> Option<u64> {
+        self.ranges.first()?.declared
+    }
+
     /// The gaps: what was declared.
     pub fn declared(&self) -> impl Iterator<Item = &Range> {
         self.ranges.iter().filter(|range| range.declared.is_some())

@@ -4,9 +4,12 @@
 //! space: a page costs memory when it is used first).  Putting in, looking up and taking out are O(1); nothing
 //! allocates afterwards.
 //!
-//! Invariants: every message held has a number in `base..base + BACKLOG_MESSAGES_MAX`; its bytes are intact
-//! until it is taken out or [`Held::advance`] passes it.  The arena gives space back in the order in which
-//! messages came, so one old message can keep younger space: the whole is bounded all the same.
+//! Invariants: every message held has a number in `base..end`, which are never more than
+//! [`BACKLOG_MESSAGES_MAX`]; its bytes are intact until it is taken out or [`Held::advance`] passes it.  The arena
+//! gives space back in the order in which messages came, so one old message can keep younger space: the whole is
+//! bounded all the same.
+
+use core::fmt;
 
 use crate::limits::{BACKLOG_BYTES_MAX, BACKLOG_MESSAGES_MAX};
 
@@ -16,9 +19,9 @@ const ENTRY_LEN: usize = 8 + 8 + 4;
 /// Why a message wasn't held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Refused {
-    /// The arena is full, or the number is beyond the table.
+    /// The arena is full, or the number is too far ahead of what is held.
     Full,
-    /// The number is below the table: it was given up.
+    /// The number is too far behind what is held.
     Below,
     /// Its number is held already, with the same bytes.
     Duplicate,
@@ -27,7 +30,6 @@ pub(crate) enum Refused {
 }
 
 /// Messages by sequence number.
-#[derive(Debug)]
 pub(crate) struct Held {
     /// Where in the arena a number's entry begins, plus one: memory comes as zeros, and zero is "none".
     slots: Box<[u32]>,
@@ -39,7 +41,9 @@ pub(crate) struct Held {
     used: usize,
     /// Where the last entry before the wrap ends, while entries wrap.
     wrap: usize,
+    /// No number below this is held, nor one from `end` on.
     base: u64,
+    end: u64,
     messages: usize,
 }
 
@@ -58,9 +62,20 @@ fn index(sequence: u64) -> usize {
     (sequence % BACKLOG_MESSAGES_MAX as u64) as usize
 }
 
+impl fmt::Debug for Held {
+    /// Without the bytes: they are too many to be looked at.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Held")
+            .field("numbers", &(self.base..self.end))
+            .field("messages", &self.messages)
+            .field("used", &self.used)
+            .finish_non_exhaustive()
+    }
+}
+
 impl Held {
-    /// Nothing held; `base` is the first number that can be.
-    pub(crate) fn new(base: u64) -> Self {
+    /// Nothing held.
+    pub(crate) fn new() -> Self {
         Self {
             slots: vec![0; BACKLOG_MESSAGES_MAX].into_boxed_slice(),
             arena: vec![0; BACKLOG_BYTES_MAX].into_boxed_slice(),
@@ -68,7 +83,8 @@ impl Held {
             tail: 0,
             used: 0,
             wrap: BACKLOG_BYTES_MAX,
-            base,
+            base: 0,
+            end: 0,
             messages: 0,
         }
     }
@@ -84,10 +100,15 @@ impl Held {
     }
 
     fn offset(&self, sequence: u64) -> Option<usize> {
-        if sequence < self.base || sequence - self.base >= BACKLOG_MESSAGES_MAX as u64 {
+        if sequence < self.base || sequence >= self.end {
             return None;
         }
         Some(self.slots[index(sequence)].checked_sub(1)? as usize)
+    }
+
+    /// The numbers that are held, in order.
+    pub(crate) fn numbers(&self) -> impl Iterator<Item = u64> {
+        (self.base..self.end).filter(|&number| self.offset(number).is_some())
     }
 
     /// What is held under a number.
@@ -126,10 +147,15 @@ impl Held {
                 Refused::Conflict
             });
         }
-        let Some(ahead) = sequence.checked_sub(self.base) else {
+        if self.messages == 0 {
+            self.base = sequence;
+            self.end = sequence;
+        }
+        let most = BACKLOG_MESSAGES_MAX as u64;
+        if sequence < self.base && self.end - sequence > most {
             return Err(Refused::Below);
-        };
-        if ahead >= BACKLOG_MESSAGES_MAX as u64 {
+        }
+        if sequence >= self.base && sequence - self.base >= most {
             return Err(Refused::Full);
         }
         let at = self
@@ -143,6 +169,8 @@ impl Held {
         self.arena[at + 16..at + ENTRY_LEN].copy_from_slice(&length.to_le_bytes());
         self.arena[at + ENTRY_LEN..at + ENTRY_LEN + bytes.len()].copy_from_slice(bytes);
         self.slots[index(sequence)] = offset;
+        self.base = self.base.min(sequence);
+        self.end = self.end.max(sequence.saturating_add(1));
         self.messages += 1;
         Ok(())
     }
@@ -187,28 +215,29 @@ impl Held {
 
     /// Forgets everything below `base`.  Gives how many messages that were.
     pub(crate) fn advance(&mut self, base: u64) -> usize {
-        if base <= self.base {
+        let before = self.messages;
+        if before == 0 || base <= self.base {
             return 0;
         }
-        let before = self.messages;
-        if self.messages > 0 {
-            let passed = (base - self.base).min(BACKLOG_MESSAGES_MAX as u64);
-            for sequence in self.base..self.base + passed {
-                self.remove(sequence);
-            }
+        for sequence in self.base..base.min(self.end) {
+            self.remove(sequence);
         }
         self.base = base;
         self.reclaim();
         before - self.messages
     }
 
-    /// Forgets everything and begins at `base`.
-    pub(crate) fn restart(&mut self, base: u64) {
+    /// Whether a number is ahead of all that is held.
+    pub(crate) fn is_ahead(&self, sequence: u64) -> bool {
+        self.messages == 0 || sequence >= self.end
+    }
+
+    /// Forgets everything.
+    pub(crate) fn clear(&mut self) {
         if self.messages > 0 {
             self.slots.fill(0);
             self.messages = 0;
         }
-        self.base = base;
     }
 
     /// Gives the space of forgotten messages at the head back.
@@ -236,7 +265,7 @@ mod tests {
 
     #[test]
     fn what_is_held_comes_out_as_it_came_in_whatever_the_order() {
-        let mut held = Held::new(10);
+        let mut held = Held::new();
         for sequence in [12, 10, 19, 11] {
             let bytes = sequence.to_string();
             assert_eq!(
@@ -246,7 +275,6 @@ mod tests {
         }
         assert_eq!(held.insert(12, 0, b"12"), Err(Refused::Duplicate));
         assert_eq!(held.insert(12, 0, b"13"), Err(Refused::Conflict));
-        assert_eq!(held.insert(9, 0, b"9"), Err(Refused::Below));
         let message = held.get(19).unwrap();
         assert_eq!((message.bytes, message.ts_recv), (&b"19"[..], 38));
         assert_eq!(held.advance(12), 2);
@@ -257,7 +285,7 @@ mod tests {
 
     #[test]
     fn a_full_backlog_refuses_and_gives_its_space_back() {
-        let mut held = Held::new(1);
+        let mut held = Held::new();
         let message = vec![7; 60_000];
         let mut next = 1;
         while held.insert(next, 0, &message) == Ok(()) {
@@ -277,19 +305,34 @@ mod tests {
 
     #[test]
     fn an_empty_message_is_held_too() {
-        let mut held = Held::new(1);
+        let mut held = Held::new();
         assert_eq!(held.insert(1, 5, b""), Ok(()));
         assert_eq!(held.get(1).unwrap().bytes, b"");
     }
 
     #[test]
-    fn the_table_ends_where_it_ends() {
-        let mut held = Held::new(1);
-        let beyond = 1 + BACKLOG_MESSAGES_MAX as u64;
-        assert_eq!(held.insert(beyond, 0, b"x"), Err(Refused::Full));
-        assert_eq!(held.insert(beyond - 1, 0, b"x"), Ok(()));
-        held.restart(beyond);
+    fn the_table_spans_so_many_numbers_wherever_it_begins() {
+        let span = BACKLOG_MESSAGES_MAX as u64;
+        let mut held = Held::new();
+        assert_eq!(held.insert(500, 0, b"x"), Ok(()));
+        assert_eq!(held.insert(500 + span, 0, b"x"), Err(Refused::Full));
+        assert_eq!(held.insert(499 + span, 0, b"x"), Ok(()));
+        assert_eq!(held.insert(499, 0, b"x"), Err(Refused::Below));
+        assert_eq!(held.advance(501), 1);
+        // What it begins with isn't the least number that it may ever hold.
+        held.clear();
         assert_eq!(held.len(), 0);
-        assert_eq!(held.insert(beyond, 0, b"x"), Ok(()));
+        assert_eq!(held.insert(1 + span, 0, b"x"), Ok(()));
+        assert_eq!(held.insert(2, 0, b"y"), Ok(()));
+        assert_eq!(held.insert(1, 0, b"z"), Err(Refused::Below));
+        assert_eq!(held.get(2).unwrap().bytes, b"y");
+    }
+
+    #[test]
+    fn the_last_number_that_there_is_is_held() {
+        let mut held = Held::new();
+        assert_eq!(held.insert(u64::MAX - 1, 0, b"x"), Ok(()));
+        assert_eq!(held.get(u64::MAX - 1).unwrap().bytes, b"x");
+        assert_eq!(held.advance(u64::MAX), 1);
     }
 }

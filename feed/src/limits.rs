@@ -74,7 +74,7 @@ pub const REQUEST_TIMEOUT_NS: u64 = 50_000_000;
 /// What the doubling ends at.
 pub const REQUEST_TIMEOUT_NS_MAX: u64 = 800_000_000;
 
-/// Attempts at one server before the next one is asked: 1.55 s with the timeouts above.
+/// Attempts at one server that answers nothing before the next one is asked: 1.55 s with the timeouts above.
 pub const REQUEST_ATTEMPTS_MAX: u32 = 5;
 
 /// Unanswered requests a second.  An answered request gives its place back: venues' quotas are against storms,
@@ -87,8 +87,12 @@ pub const REQUESTS_IN_FLIGHT_MAX: usize = 4;
 /// How long a gap is asked for without a message of it coming before a snapshot is loaded instead.
 pub const GAP_AGE_NS_MAX: u64 = 2_000_000_000;
 
-/// A jump of the numbering beyond this is believed only when a second packet confirms it: every smaller one can
-/// be asked for.
+/// How long a gap is filled, message by message, before a snapshot is loaded instead, if somebody has one: who
+/// answers little at a time could keep the books stale for hours.
+pub const GAP_FILL_NS_MAX: u64 = 3_000_000_000;
+
+/// A jump of the numbering beyond this, be it a session's first packet, is believed only when a second packet
+/// confirms it: every smaller one can be asked for.
 pub const UNCONFIRMED_JUMP_MESSAGES_MAX: u64 = REQUEST_MESSAGES_MAX;
 
 /// A jump beyond this is an alarm, and is never asked for: 50 s of 200,000 messages a second.
@@ -100,14 +104,16 @@ pub const LINE_SILENT_NS: u64 = 1_500_000_000;
 /// A line without a packet for so long is down.
 pub const LINE_DOWN_NS: u64 = 3_000_000_000;
 
-/// Another session that doesn't begin at 1 is believed when the present one hasn't advanced for so long.
-pub const ROLL_CONFIRM_NS: u64 = 1_000_000_000;
+/// Another session that doesn't begin at 1 is believed when the present one wasn't heard for so long: its
+/// heartbeats come each second, and one of them may be lost.
+pub const ROLL_CONFIRM_NS: u64 = 3_000_000_000;
 
-/// The session before this one is believed again when the present one hasn't advanced for so long.
+/// The session before this one is believed again when the present one wasn't heard for so long.
 pub const ROLL_BACK_NS: u64 = 3_000_000_000;
 
-/// A numbering that stays behind what was delivered for so long has regressed.
-pub const REGRESSION_NS: u64 = 1_000_000_000;
+/// A numbering that stays behind what was delivered for so long has regressed: longer than heartbeats are apart,
+/// since a line that lags may be the only one that has messages.
+pub const REGRESSION_NS: u64 = 1_500_000_000;
 
 /// Snapshots tried one after the other before the channel goes on without.
 pub const SNAPSHOT_ATTEMPTS_MAX: u32 = 3;

@@ -6,7 +6,7 @@
 //! Fill").
 //!
 //! The first request asks for a whole range, since no one knows how much a server answers at once; the first
-//! answer tells, and from then on so much is asked at a time, several requests in flight.
+//! answer with less than that tells, and from then on so much is asked at a time, several requests in flight.
 //!
 //! Invariants: at most [`RecoveryConfig::requests_in_flight_max`] requests are under way, for ranges that don't
 //! overlap; unanswered ones are at most [`RecoveryConfig::requests_per_second_max`] a second.
@@ -32,7 +32,7 @@ pub struct RecoveryConfig {
     pub request_timeout_ns: u64,
     /// What the doubling ends at, in nanoseconds.
     pub request_timeout_ns_max: u64,
-    /// Attempts at one server before the next is asked.
+    /// Attempts at one server that answers nothing before the next is asked.
     pub request_attempts_max: u32,
     /// Unanswered requests a second.
     pub requests_per_second_max: u32,
@@ -86,7 +86,10 @@ pub struct Request {
 struct Flight {
     first: u64,
     last: u64,
+    /// Attempts since the server answered anything.
     attempt: u32,
+    /// When the present server was asked first.
+    asked: Option<u64>,
     /// When the answer is overdue; `None`: it isn't sent (again) yet.
     deadline: Option<u64>,
 }
@@ -114,7 +117,7 @@ pub struct Recovery {
     server: u8,
     /// Servers that didn't answer since the last answer.
     servers_failed: u8,
-    /// The most messages that an answer held.
+    /// How many messages the server sends at once, as far as it is known.
     reply_messages: Option<u64>,
     /// What may be spent, in nanoseconds of a request's share of a second.
     budget_ns: u64,
@@ -188,10 +191,30 @@ impl Recovery {
         self.exhausted = false;
         // It was answered: no storm.
         self.budget_ns = (self.budget_ns + self.cost()).min(SECOND_NS);
-        self.reply_messages = Some(self.reply_messages.unwrap_or(0).max(end - first));
+        self.learn(first, end);
         // The rest of what a request asked for is asked for anew, in the size that is answered.
         self.flights
             .retain(|flight| flight.last < first || flight.first >= end);
+        for flight in &mut self.flights {
+            flight.attempt = 0;
+        }
+    }
+
+    /// An answer that is shorter than what was asked for tells how much the server sends at once; one that isn't
+    /// only that it may be more.
+    fn learn(&mut self, first: u64, end: u64) {
+        let answered = end - first;
+        let Some(flight) = self.flights.iter().find(|flight| flight.first == first) else {
+            return;
+        };
+        let asked = flight.last - flight.first + 1;
+        if answered < asked {
+            self.reply_messages = Some(answered);
+        } else if let Some(known) = &mut self.reply_messages
+            && asked >= *known
+        {
+            *known += *known / 2 + 1;
+        }
     }
 
     /// Requests that are overdue are tried again, or given up.
@@ -204,13 +227,17 @@ impl Recovery {
             self.counters.requests_timed_out += 1;
             flight.deadline = None;
             flight.attempt += 1;
-            server_failed |= flight.attempt >= self.config.request_attempts_max;
+            // A server that answers only other requests than this one doesn't have it.
+            let waited = now.saturating_sub(flight.asked.unwrap_or(now));
+            server_failed |= flight.attempt >= self.config.request_attempts_max
+                || waited >= self.config.gap_age_ns_max;
         }
         if !server_failed {
             return;
         }
         for flight in &mut self.flights {
             flight.attempt = 0;
+            flight.asked = None;
             flight.deadline = None;
         }
         self.servers_failed = self.servers_failed.saturating_add(1);
@@ -239,7 +266,7 @@ impl Recovery {
 
     /// The next request that is due.
     pub fn poll_request(&mut self, now: u64, gaps: &Gaps) -> Option<Request> {
-        self.deferred = false;
+        let deferred = core::mem::take(&mut self.deferred);
         if self.config.request_servers == 0 || self.exhausted {
             return None;
         }
@@ -256,6 +283,7 @@ impl Recovery {
                     first,
                     last,
                     attempt: 0,
+                    asked: None,
                     deadline: None,
                 });
                 self.flights.len() - 1
@@ -267,7 +295,7 @@ impl Recovery {
         let cost = self.cost();
         if self.budget_ns < cost {
             self.deferred = true;
-            self.counters.requests_deferred += 1;
+            self.counters.requests_deferred += u64::from(!deferred);
             return None;
         }
         self.budget_ns -= cost;
@@ -278,6 +306,7 @@ impl Recovery {
             .saturating_mul(1 << self.flights[at].attempt.min(16))
             .min(self.config.request_timeout_ns_max);
         let flight = &mut self.flights[at];
+        flight.asked.get_or_insert(now);
         flight.deadline = Some(now.saturating_add(timeout));
         Some(Request {
             server: self.server,
@@ -379,6 +408,25 @@ mod tests {
     }
 
     #[test]
+    fn a_small_gap_teaches_nothing_of_how_much_a_server_sends() {
+        let mut recovery = recovery(1);
+        assert_eq!(
+            recovery.poll_request(0, &gaps(&[(10, 12)])).unwrap().count,
+            3
+        );
+        recovery.handle_reply(10, 13, 3);
+        let whole = recovery.poll_request(1, &gaps(&[(20, 119)])).unwrap();
+        assert_eq!((whole.first, whole.count), (20, 100));
+        // A short answer to it does; and a whole one to a request of that size, that it may be more.
+        recovery.handle_reply(20, 40, 20);
+        let next = recovery.poll_request(2, &gaps(&[(40, 119)])).unwrap();
+        assert_eq!((next.first, next.count), (40, 20));
+        recovery.handle_reply(40, 60, 20);
+        let next = recovery.poll_request(3, &gaps(&[(60, 119)])).unwrap();
+        assert_eq!((next.first, next.count), (60, 31));
+    }
+
+    #[test]
     fn neighbouring_gaps_are_asked_for_together() {
         let mut recovery = recovery(1);
         let missing = gaps(&[(10, 10), (12, 12), (40, 41), (500, 500)]);
@@ -410,6 +458,41 @@ mod tests {
         assert_eq!(recovery.poll_request(now, &missing), None);
     }
 
+    /// When a server is given up that answers one request each 40 ms, but never the first, and how often it
+    /// was asked that.
+    fn given_up_after(answers_until: u64) -> (u64, usize) {
+        let mut recovery = recovery(1);
+        let others: Vec<_> = (1..=100).map(|n| (n * 100, n * 100)).collect();
+        let mut missing = gaps(&[&[(10, 10)], &others[..]].concat());
+        let mut asked = 0;
+        let mut answered = 0;
+        for ms in 0.. {
+            let now = ms * 1_000_000;
+            recovery.handle_timeout(now);
+            if recovery.is_exhausted() {
+                return (ms, asked);
+            }
+            while let Some(request) = recovery.poll_request(now, &missing) {
+                asked += usize::from(request.first == 10);
+            }
+            if ms % 40 == 39 && ms < answers_until {
+                answered += 100;
+                missing.fill(answered).unwrap();
+                recovery.handle_reply(answered, answered + 1, 1);
+            }
+        }
+        unreachable!()
+    }
+
+    #[test]
+    fn a_server_that_answers_something_is_asked_again_but_not_for_ever() {
+        assert_eq!(given_up_after(0), (1_550, 5));
+        let (ms, asked) = given_up_after(u64::MAX);
+        let age = GAP_AGE_NS_MAX / 1_000_000;
+        assert!((age..age + 100).contains(&ms), "{ms}");
+        assert!(asked > 5, "{asked}");
+    }
+
     #[test]
     fn unanswered_requests_keep_to_the_budget() {
         let mut recovery = Recovery::new(RecoveryConfig {
@@ -417,6 +500,7 @@ mod tests {
             requests_in_flight_max: 1_000,
             request_attempts_max: u32::MAX,
             requests_per_second_max: 100,
+            gap_age_ns_max: u64::MAX,
             ..RecoveryConfig::default()
         });
         let ranges: Vec<_> = (0..200).map(|n| (n * 100, n * 100)).collect();

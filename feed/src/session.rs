@@ -128,7 +128,12 @@ impl Session {
         let begins = place.count > 0 && place.sequence <= 1;
         if current == place.session {
             if place.sent != 0 && place.sent < self.first_sent {
-                return Judgement::Old;
+                // Unless the time of the first packet was the mistake.
+                return if self.confirm && unheard >= ROLL_BACK_NS {
+                    self.start(now, place, Start::Restart)
+                } else {
+                    Judgement::Old
+                };
             }
             let fell_back = place.sequence < next;
             let newer =
@@ -184,6 +189,11 @@ impl Session {
     pub fn handle_end(&mut self) {
         self.ended = true;
     }
+
+    /// Messages behind the end came: it was none.
+    pub fn handle_more(&mut self) {
+        self.ended = false;
+    }
 }
 
 #[cfg(test)]
@@ -232,9 +242,9 @@ mod tests {
     fn another_session_in_its_middle_waits_until_the_present_one_is_unheard_or_over() {
         let mut session = session();
         let stray = place("T", 500, 5, 0);
-        let soon = session.judge(10 * SECOND + 1, &stray, 100);
-        assert_eq!(soon, Judgement::Foreign);
-        let later = session.judge(11 * SECOND, &stray, 100);
+        let soon = session.judge(11 * SECOND + 1, &stray, 100);
+        assert_eq!(soon, Judgement::Foreign, "heartbeats come each second");
+        let later = session.judge(13 * SECOND, &stray, 100);
         assert_eq!(later, Judgement::Start(Start::Roll));
 
         let mut session = self::session();
@@ -271,6 +281,18 @@ mod tests {
         assert_eq!(restart, Judgement::Start(Start::Restart));
         let late = session.judge(0, &place("7", 490, 11, 2 * SECOND), 3);
         assert_eq!(late, Judgement::Old);
+    }
+
+    #[test]
+    fn a_first_packet_from_the_future_doesnt_make_all_others_old_for_ever() {
+        let mut session = Session::new(true);
+        session.judge(0, &place("7", 900, 5, u64::MAX), 1);
+        let soon = session.judge(SECOND, &place("7", 20, 5, 500 * SECOND), 905);
+        assert_eq!(soon, Judgement::Old);
+        let later = session.judge(3 * SECOND, &place("7", 40, 5, 501 * SECOND), 905);
+        assert_eq!(later, Judgement::Start(Start::Restart));
+        let next = session.judge(3 * SECOND, &place("7", 45, 5, 502 * SECOND), 45);
+        assert_eq!(next, Judgement::Current);
     }
 
     #[test]

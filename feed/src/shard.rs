@@ -174,13 +174,18 @@ impl<U: UpdateSink, O: Observer, const CANARY: u8> Shard<U, O, CANARY> {
             config.recovery,
             now,
         );
-        Self {
+        let mut shard = Self {
             channel,
             market: Market::new(config.venue, config.number, &Limits::default()),
             share: config.share,
             updates,
             observer,
+        };
+        if config.arbiter.live {
+            // An empty book of a venue that isn't heard yet is no book.
+            shard.market.begin_stale(&mut shard.updates);
         }
+        shard
     }
 
     /// The channel's machine.
@@ -329,9 +334,7 @@ impl<U: UpdateSink, O: Observer, const CANARY: u8> Shard<U, O, CANARY> {
         );
         let ts_recv = self.market.last().ts_recv;
         self.with(ts_recv, |channel, apply| {
-            channel.attend(apply, |arbiter, out| {
-                arbiter.handle_loaded(now, sequence, out);
-            });
+            channel.handle_loaded(now, sequence, apply);
         });
         loaded
     }
@@ -340,9 +343,7 @@ impl<U: UpdateSink, O: Observer, const CANARY: u8> Shard<U, O, CANARY> {
     pub fn handle_load_failed(&mut self, now: u64, id: u64) {
         let ts_recv = self.market.last().ts_recv;
         self.with(ts_recv, |channel, apply| {
-            channel.attend(apply, |arbiter, out| {
-                arbiter.handle_load_failed(now, id, out);
-            });
+            channel.handle_load_failed(now, id, apply);
         });
     }
 

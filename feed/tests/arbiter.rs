@@ -608,3 +608,19 @@ fn what_comes_behind_a_gap_doesnt_make_it_younger() {
     }
     assert_eq!(world.phase(), Phase::Loading);
 }
+
+#[test]
+fn books_of_a_venue_that_wasnt_heard_yet_are_stale_and_live_with_the_first_packet() {
+    use tickcast_book::{BookState, Update, UpdateKind};
+    use tickcast_codecs::protocol::Protocol;
+    use tickcast_feed::{Shard, ShardConfig, Source};
+    let config = ShardConfig::new(Protocol::MoldUdp64Itch50, 0, "XNAS");
+    let mut shard = Shard::new(&config, Vec::<Update>::new(), (), 0);
+    assert_eq!(shard.market().state(0), BookState::Stale);
+    assert_eq!(shard.updates()[0].kind, UpdateKind::Stale);
+    shard
+        .handle_packet(0, Source::Line(0), &packet("S", 1, 1), 0)
+        .unwrap();
+    assert_eq!(shard.market().state(0), BookState::Live);
+    assert_eq!(shard.market().counters().gaps, 0);
+}

@@ -17,6 +17,8 @@ Tasks:
   test             set up what the tests need, then formatting, clippy, all tests, doc tests, docs
   miri             run the tests of codecs under miri (nightly toolchain with the miri component)
   fuzz [SECONDS]   run each fuzz target for SECONDS, 60 if not given (nightly, cargo-fuzz)
+  soak [SECONDS]   a whole exchange on real sockets at 200,000 messages a second, 60 s if not given
+  seeds [N]        run the simulation with N seeds, 10,000 if not given
   screenshot       run the browser test and write its picture to docs/page.png
 ";
 
@@ -43,6 +45,10 @@ fn main() -> ExitCode {
             Ok(seconds) => fuzz(seconds),
             Err(_) => Err(format!("fuzz: {seconds:?} is not a number of seconds")),
         },
+        ["soak"] => soak("60"),
+        ["soak", seconds] => soak(seconds),
+        ["seeds"] => seeds("10000"),
+        ["seeds", count] => seeds(count),
         ["screenshot"] => screenshot(),
         ["--help" | "-h" | "help"] => {
             print!("{USAGE}");
@@ -232,6 +238,33 @@ fn fuzz(seconds: u64) -> Result {
         }
     }
     Ok(())
+}
+
+fn soak(seconds: &str) -> Result {
+    released_test(
+        "soak",
+        "live_soak",
+        &[
+            ("TICKCAST_SOAK_SECONDS", seconds),
+            ("TICKCAST_SOAK_RATE", "200000"),
+            ("TICKCAST_SOAK_INSTRUMENTS", "2000"),
+        ],
+    )
+}
+
+fn seeds(count: &str) -> Result {
+    released_test("simulation", "sim", &[("TICKCAST_SEEDS", count)])
+}
+
+/// A test of `replay` in a release build, with what it prints.
+fn released_test(what: &str, test: &str, settings: &[(&str, &str)]) -> Result {
+    run(
+        what,
+        cargo()
+            .args(["test", "--release", "-p", "tickcast-replay", "--test", test])
+            .args(["--", "--nocapture"])
+            .envs(settings.iter().copied()),
+    )
 }
 
 fn screenshot() -> Result {

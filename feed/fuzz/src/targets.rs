@@ -6,11 +6,23 @@ use tickcast_codecs::types::Text;
 use tickcast_feed::Share;
 use tickcast_feed::snapshot::{LoadError, LoadRequest, Loader, LoaderConfig};
 
+#[path = "stream.rs"]
+mod stream;
+
 /// One target: takes any bytes.
 pub type Target = fn(&[u8]);
 
 /// Every target by the name of its corpus.
-pub const ALL: [(&str, Target); 2] = [("load_glimpse", load_glimpse), ("load_iex", load_iex)];
+pub const ALL: [(&str, Target); 3] = [
+    ("load_glimpse", load_glimpse),
+    ("load_iex", load_iex),
+    ("stream", stream),
+];
+
+/// What happens to a channel, compared with a naive model.
+pub fn stream(data: &[u8]) {
+    stream::run(data);
+}
 
 /// A byte that says how the rest is cut, and what a GLIMPSE server sends.
 pub fn load_glimpse(data: &[u8]) {

@@ -160,6 +160,30 @@ impl World {
         asked
     }
 
+    /// A snapshot came that live data joins at `sequence`, as a shard takes it.
+    pub fn loaded(&mut self, id: u64, sequence: u64) {
+        let now = self.now;
+        match self.channel.arbiter().check_load(id, sequence) {
+            Ok(()) => self.channel.handle_loaded(now, sequence, &mut self.told),
+            Err(None) => {}
+            Err(Some(_)) => self.load_failed(id),
+        }
+    }
+
+    pub fn load_failed(&mut self, id: u64) {
+        self.channel
+            .handle_load_failed(self.now, id, &mut self.told);
+    }
+
+    /// So many servers from now on.
+    pub fn reconfigure(&mut self, request_servers: u8, snapshot_servers: u8) {
+        self.channel.reconfigure(RecoveryConfig {
+            request_servers,
+            snapshot_servers,
+            ..*self.channel.arbiter().recovery().config()
+        });
+    }
+
     /// The numbers delivered, each of which has to be its message's own.
     pub fn delivered(&self) -> Vec<u64> {
         let mut numbers = Vec::new();
@@ -182,6 +206,18 @@ impl World {
             _ => None,
         };
         self.told.0.iter().filter_map(trust).collect()
+    }
+
+    /// Every message that was ever missing in a gap still is, or one counter tells what became of it.
+    pub fn assert_missing_accounted(&self) {
+        let arbiter = self.channel.arbiter();
+        let counters = arbiter.counters();
+        let told = counters.filled_by_line
+            + counters.filled_by_request
+            + counters.filled_by_snapshot
+            + counters.messages_lost
+            + arbiter.gaps().declared_count();
+        assert_eq!(counters.messages_missing, told, "{counters:?}");
     }
 
     /// Every message of every accepted packet of a line moved exactly one counter.

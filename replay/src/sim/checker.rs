@@ -42,6 +42,23 @@ impl fmt::Display for Violation {
 pub(super) struct Published {
     pub(super) session: SessionId,
     pub(super) store: Store,
+    /// When each message was published, the first first.
+    pub(super) times: Vec<u64>,
+}
+
+impl Published {
+    pub(super) fn new(session: SessionId, bytes_max: usize) -> Self {
+        Self {
+            session,
+            store: Store::new(bytes_max),
+            times: Vec::new(),
+        }
+    }
+
+    fn time(&self, sequence: u64) -> Option<u64> {
+        let at = usize::try_from(sequence.checked_sub(1)?).ok()?;
+        self.times.get(at).copied()
+    }
 }
 
 /// Messages as the checker saw them delivered, to be compared with what was published.
@@ -152,6 +169,12 @@ pub(super) struct Checker {
     pub(super) violation: Option<Violation>,
     pub(super) delivered: u64,
     pub(super) compared: u64,
+    /// The longest from a message's publication to its delivery.
+    pub(super) latency_ns_max: u64,
+    /// How often the books became stale, since when they are, and how long they were at most.
+    pub(super) stales: u64,
+    stale_since: Option<u64>,
+    stale_ns_max: u64,
 }
 
 /// Deliveries between two comparisons of all books.
@@ -169,7 +192,17 @@ impl Checker {
             violation: None,
             delivered: 0,
             compared: 0,
+            latency_ns_max: 0,
+            stales: 0,
+            stale_since: None,
+            stale_ns_max: 0,
         }
+    }
+
+    /// The longest time for which the books were stale, the present one included.
+    pub(super) fn stale_ns_max(&self, now: u64) -> u64 {
+        let present = self.stale_since.map_or(0, |since| now - since);
+        self.stale_ns_max.max(present)
     }
 
     pub(super) fn violate(&mut self, invariant: &'static str, at_ns: u64, what: String) {
@@ -228,6 +261,9 @@ impl Checker {
                     self.hash(u64::from(live));
                     self.live = live;
                     changed = true;
+                    self.stales += u64::from(!live);
+                    self.stale_ns_max = self.stale_ns_max(now);
+                    self.stale_since = (!live).then_some(now);
                 }
                 Entry::Message(sequence, from, to) => {
                     let bytes = &delivered.bytes[from..to];
@@ -240,7 +276,11 @@ impl Checker {
                         self.violate("I1", now, what);
                     }
                     self.next = sequence + 1;
-                    let truth = self.store(published).and_then(|store| store.get(sequence));
+                    let published = self.published(published);
+                    let truth = published.and_then(|published| published.store.get(sequence));
+                    let at = published.and_then(|published| published.time(sequence));
+                    let latency = now.saturating_sub(at.unwrap_or(now));
+                    self.latency_ns_max = self.latency_ns_max.max(latency);
                     if truth != Some(bytes) {
                         let what = format!("message {sequence} isn't what was published");
                         self.violate("I1", now, what);
@@ -255,12 +295,11 @@ impl Checker {
         }
     }
 
-    fn store<'a>(&self, published: &'a [Published]) -> Option<&'a Store> {
+    fn published<'a>(&self, published: &'a [Published]) -> Option<&'a Published> {
         let session = self.reference.as_ref()?.session;
         published
             .iter()
             .find(|published| published.session == session)
-            .map(|published| &published.store)
     }
 
     /// I3: every level of every book is that of the reference.
@@ -273,7 +312,7 @@ impl Checker {
     ) {
         self.since_compared = 0;
         self.compared += 1;
-        let Some(store) = self.store(published) else {
+        let Some(Published { store, .. }) = self.published(published) else {
             return;
         };
         let next = self.next;

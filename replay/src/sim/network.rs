@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use tickcast_codecs::SessionId;
+use tickcast_codecs::moldudp64::Request;
 use tickcast_codecs::types::Text;
 use tickcast_feed::snapshot::{LoadError, LoadRequest, Loaded, Loader, LoaderConfig};
 
@@ -85,6 +86,9 @@ impl Asked {
             if self.setup.manner == RequestManner::Dead {
                 continue;
             }
+            if self.setup.manner == RequestManner::Generous {
+                request = more(&request);
+            }
             self.server.handle_request(now, RECEIVER, &request, store);
             while self
                 .server
@@ -96,6 +100,17 @@ impl Asked {
         }
         self.replies.poll_transmit(now, reply)
     }
+}
+
+/// A request for some messages before and all behind those that this one asks for.
+fn more(request: &[u8]) -> Vec<u8> {
+    let Ok(asked) = Request::parse(request) else {
+        return request.to_vec();
+    };
+    let first = asked.sequence().saturating_sub(5).max(1);
+    Request::new(asked.session(), first, u16::MAX - 1)
+        .encode()
+        .to_vec()
 }
 
 /// Bytes under way, and when they arrive.

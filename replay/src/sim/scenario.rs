@@ -29,6 +29,8 @@ pub enum RequestManner {
     Lying,
     /// It answers ten requests a second.
     Quota,
+    /// It begins before what was asked for and goes on behind it, as far as a packet goes.
+    Generous,
 }
 
 /// A request server and the paths to it and back.
@@ -91,6 +93,8 @@ pub struct Scenario {
     pub end_ns: u64,
     /// Whether nothing at all goes wrong, so that no gap may be declared and nothing be asked for.
     pub is_clean: bool,
+    /// Whether nothing goes wrong but that lines lose packets, so that only what all of them lost may be missing.
+    pub is_only_lossy: bool,
 }
 
 impl Scenario {
@@ -142,6 +146,7 @@ impl Scenario {
             faults_until_ns: 0,
             end_ns: duration_ns,
             is_clean: true,
+            is_only_lossy: false,
         }
     }
 
@@ -174,6 +179,14 @@ impl Scenario {
         if scenario.is_clean {
             return scenario;
         }
+        scenario.is_only_lossy = random.one_in(8);
+        if scenario.is_only_lossy {
+            for line in &mut scenario.lines {
+                line.plan.loss_ppm = 1_000 + random.log_uniform(200_000);
+                line.plan.until_ns = DRAWN_FAULTS_NS;
+            }
+            return scenario;
+        }
         if random.one_in(4) {
             let third = scenario.lines[1].clone();
             scenario.lines.push(third);
@@ -189,6 +202,9 @@ impl Scenario {
             for line in &mut scenario.lines {
                 line.plan.bursts.extend_from_slice(&bursts);
             }
+        }
+        if random.one_in(4) {
+            scenario.recovery.requests_per_second_max = random.between(5, 100);
         }
         if random.one_in(4) {
             scenario.join_ns = random.below_u64(DRAWN_FAULTS_NS);

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use tickcast_book::link::{self, Publisher, WhenFull};
 use tickcast_codecs::SessionId;
+use tickcast_codecs::moldudp64::DownstreamPacket;
 use tickcast_codecs::protocol::Protocol;
 use tickcast_codecs::types::Text;
 use tickcast_feed::arbiter::{Phase, canary};
@@ -16,8 +17,8 @@ use super::checker::{Checker, Delivered, Published, Violation};
 use super::network::{Asked, Load, honest};
 use super::scenario::Scenario;
 use crate::exchange::compare::first_difference;
-use crate::exchange::{Lines, Market, MarketConfig, Snapshot, Store};
-use crate::fault::{Fate, Fault, moldudp64_messages};
+use crate::exchange::{Lines, Market, MarketConfig, Snapshot};
+use crate::fault::{Fate, Fault, FaultCounters, moldudp64_messages};
 
 /// Slots of the ring to the hub: few, so that it is full now and then.
 const RING_SLOTS: usize = 4_096;
@@ -27,6 +28,9 @@ const STORE_BYTES: usize = 64 << 20;
 
 /// How long the end of the session is watched.
 const AFTER_END_NS: u64 = 4_000_000_000;
+
+/// The arbiter's own check looks at each known number: it is made where they are few.
+const CHECKED_MESSAGES_MAX: u64 = 64;
 
 /// Events at one moment; more is an endless loop.
 const TURNS_MAX: u64 = 5_000_000;
@@ -50,8 +54,16 @@ pub struct Outcome {
     pub compared: u64,
     /// The receiver's report at the end.
     pub report: tickcast_book::Report,
-    /// From the end of the faults until the books were live and right, in nanoseconds.
+    /// From the end of the faults until the books were live and right for good, in nanoseconds.
     pub repaired_after_ns: u64,
+    /// How often the books became stale.
+    pub stales: u64,
+    /// The longest time for which they were, in nanoseconds.
+    pub stale_ns_max: u64,
+    /// The longest time from a message's publication to its delivery, in nanoseconds.
+    pub latency_ns_max: u64,
+    /// What befell the packets of each line.
+    pub paths: Vec<FaultCounters>,
     /// Messages that every line lost, by the network's own count.
     pub lost_on_all: u64,
 }
@@ -104,20 +116,11 @@ impl Exchange {
             pending: Vec::new(),
             due: None,
             lines,
-            published: vec![Published {
-                session,
-                store: Store::new(STORE_BYTES),
-            }],
+            published: vec![Published::new(session, STORE_BYTES)],
             ended: false,
         };
         exchange.prepare();
         exchange
-    }
-
-    fn store(&mut self) -> &mut Store {
-        // There is one from the beginning.
-        let last = self.published.len() - 1;
-        &mut self.published[last].store
     }
 
     /// The next message: the market has moved on by it, so that it is in every snapshot from here on.
@@ -125,10 +128,9 @@ impl Exchange {
         self.pending.clear();
         let step = self.market.next(&mut self.pending);
         self.due = (!self.pending.is_empty()).then(|| self.started + step.offset_ns);
-        if self.due.is_some() {
-            let message = core::mem::take(&mut self.pending);
-            self.store().push(&message);
-            self.pending = message;
+        if let (Some(due), Some(published)) = (self.due, self.published.last_mut()) {
+            published.store.push(&self.pending);
+            published.times.push(due);
         }
     }
 
@@ -141,10 +143,7 @@ impl Exchange {
     }
 
     fn roll(&mut self, now: u64, session: SessionId, told: bool, config: MarketConfig) {
-        self.published.push(Published {
-            session,
-            store: Store::new(STORE_BYTES),
-        });
+        self.published.push(Published::new(session, STORE_BYTES));
         self.lines.handle_roll(now, session, told);
         self.market = Market::new(config);
         self.started = now;
@@ -357,7 +356,7 @@ impl<'a, const CANARY: u8> World<'a, CANARY> {
 
     /// Messages that were lost, of the present session.
     fn count_loss(&mut self) {
-        let Ok(packet) = tickcast_codecs::moldudp64::DownstreamPacket::parse(&self.packet) else {
+        let Ok(packet) = DownstreamPacket::parse(&self.packet) else {
             return;
         };
         if packet.session() != self.exchange.lines.session() {
@@ -398,12 +397,16 @@ impl<'a, const CANARY: u8> World<'a, CANARY> {
                 Source::Server(_) => arbiter.replies(),
             };
             let counters = line.counters();
-            (counters.packets, counters.messages(), counters.rejected())
+            let refused = counters.messages_old_session
+                + counters.messages_foreign
+                + counters.messages_unconfirmed;
+            let counted = (counters.packets, counters.messages(), counters.rejected());
+            (counted, refused)
         };
-        let before = counted(&self.shard);
+        let (before, refused) = counted(&self.shard);
         let messages = moldudp64_messages(packet);
         let taken = self.shard.handle_packet(self.now, source, packet, self.now);
-        let after = counted(&self.shard);
+        let (after, refused_then) = counted(&self.shard);
         let expected = match taken {
             Ok(()) => (before.0 + 1, before.1 + messages, before.2),
             Err(_) => (before.0 + 1, before.1, before.2 + 1),
@@ -411,6 +414,21 @@ impl<'a, const CANARY: u8> World<'a, CANARY> {
         if after != expected {
             let what = format!("{source:?}: counted {after:?}, expected {expected:?}");
             self.checker.violate("I2", self.now, what);
+        }
+        let arbiter = self.shard.channel().arbiter();
+        if let (Source::Line(_), Ok(packet)) = (source, DownstreamPacket::parse(packet))
+            && refused_then == refused
+            && packet.count() > 0
+            && taken.is_ok()
+            && arbiter.known_end() < packet.next_sequence()
+        {
+            let what = format!("what came before {} is forgotten", packet.next_sequence());
+            self.checker.violate("I2", self.now, what);
+        }
+        if arbiter.known_end() - arbiter.next_sequence() <= CHECKED_MESSAGES_MAX
+            && let Err(what) = arbiter.check()
+        {
+            self.checker.violate("I1", self.now, what);
         }
         self.check_delivered();
     }
@@ -516,7 +534,9 @@ impl<'a, const CANARY: u8> World<'a, CANARY> {
             }
         }
         let live_and_complete = !stale && !troubled && phase != Phase::Idle;
-        if self.faults_ended && live_and_complete {
+        if !live_and_complete {
+            self.repaired_at = None;
+        } else if self.faults_ended {
             self.repaired_at.get_or_insert(now);
         }
         let slowest = self
@@ -575,6 +595,10 @@ impl<'a, const CANARY: u8> World<'a, CANARY> {
             repaired_after_ns: self.repaired_at.map_or(u64::MAX, |at| {
                 at.saturating_sub(self.scenario.faults_until_ns)
             }),
+            stales: self.checker.stales,
+            stale_ns_max: self.checker.stale_ns_max(now),
+            latency_ns_max: self.checker.latency_ns_max,
+            paths: self.paths.iter().map(|path| *path.counters()).collect(),
             lost_on_all: self.losses.lost_on_all,
             violation: self.checker.violation,
             seen: self.checker.seen,
@@ -611,6 +635,13 @@ impl<'a, const CANARY: u8> World<'a, CANARY> {
             let what = format!(
                 "nothing was lost, and {} gaps declared",
                 counters.gaps_declared
+            );
+            self.checker.violate("I1", now, what);
+        }
+        if self.scenario.is_only_lossy && counters.messages_missing > self.losses.lost_on_all {
+            let what = format!(
+                "{} messages were missing, all lines lost {}",
+                counters.messages_missing, self.losses.lost_on_all
             );
             self.checker.violate("I1", now, what);
         }

@@ -10,7 +10,8 @@ use tickcast_book::link::{self, Publisher as Updates, Subscription, WhenFull};
 use tickcast_book::report::Report;
 use tickcast_codecs::SessionId;
 use tickcast_codecs::protocol::Protocol;
-use tickcast_feed::limits::RING_SLOTS;
+use tickcast_feed::limits::{RECEIVE_BUFFER_BYTES, RING_SLOTS};
+use tickcast_feed::shard::Observer;
 use tickcast_feed::socket::{JoinConfig, MulticastSocket};
 use tickcast_feed::{RecoveryConfig, Shard, ShardConfig, Share};
 use tickcast_replay::exchange::edge::multicast_sender;
@@ -25,13 +26,21 @@ pub(crate) struct Loopback {
 impl Loopback {
     /// So many lines, or `None` if there is no multicast on the loopback interface.
     pub(crate) fn open(lines: u8) -> Option<Self> {
+        Self::with_buffers(lines, RECEIVE_BUFFER_BYTES)
+    }
+
+    /// The same, with receive buffers of this size.
+    pub(crate) fn with_buffers(lines: u8, receive_buffer_bytes: usize) -> Option<Self> {
         let open = |line| -> io::Result<_> {
             let port = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?
                 .local_addr()?
                 .port();
             let group = SocketAddrV4::new(Ipv4Addr::new(239, 255, 80, line), port);
             let interface = IpAddr::V4(Ipv4Addr::LOCALHOST);
-            let join = JoinConfig::any_source(SocketAddr::V4(group), interface);
+            let join = JoinConfig {
+                receive_buffer_bytes,
+                ..JoinConfig::any_source(SocketAddr::V4(group), interface)
+            };
             let socket = MulticastSocket::open(&join)?;
             Ok((socket, multicast_sender(group, Ipv4Addr::LOCALHOST)?))
         };
@@ -122,12 +131,23 @@ pub(crate) fn recovering(
     lines: u8,
     recovery: RecoveryConfig,
 ) -> (Shard<Updates>, Subscription) {
+    let share = Share { index, of };
+    observed(share, lines, recovery, ())
+}
+
+/// The same, with an observer.
+pub(crate) fn observed<O: Observer>(
+    share: Share,
+    lines: u8,
+    recovery: RecoveryConfig,
+    observer: O,
+) -> (Shard<Updates, O>, Subscription) {
     let (updates, subscription) = link::link(RING_SLOTS, WhenFull::Overrun);
     let mut config = ShardConfig::new(Protocol::MoldUdp64Itch50, 0, "XNAS");
-    config.share = Share { index, of };
+    config.share = share;
     config.arbiter.lines = lines;
     config.recovery = recovery;
-    let shard = Shard::new(&config, updates, (), 0);
+    let shard = Shard::new(&config, updates, observer, 0);
     (shard, subscription)
 }
 
