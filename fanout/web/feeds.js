@@ -118,7 +118,7 @@ class Card {
 
     this.strip = make('canvas', 'strip');
     this.strip.setAttribute('role', 'img');
-    this.root.append(head, this.fates, this.lines, make('div', 'history', this.strip, make('span', 'note', 'last 2 minutes')));
+    this.root.append(head, this.fates, this.lines, make('div', 'history', this.strip));
   }
 
   #figure(name, word, title, color = '') {
@@ -308,7 +308,8 @@ class Card {
     context.lineTo(width, middle);
     context.stroke();
     // What the tallest bars stand for, where the oldest are.
-    if (declaredMost > 0) this.#words(context, `${compact.format(declaredMost)} ${declaredMost === 1 ? 'gap' : 'gaps'}/s`, 0);
+    const span = 'last 2 minutes';
+    this.#words(context, declaredMost === 0 ? span : `${compact.format(declaredMost)} ${declaredMost === 1 ? 'gap' : 'gaps'}/s, ${span}`, 0);
     if (repairedMost > 0) this.#words(context, `${compact.format(repairedMost)} filled/s`, height - 13);
     const sum = (of) => columns.reduce((total, column) => total + of(column), 0);
     label(this.strip, `Last two minutes: ${sum(({ declared }) => declared)} gaps declared, ${sum(({ repaired }) => repaired)} filled or lost`);
