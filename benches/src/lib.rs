@@ -1,8 +1,13 @@
 //! Inputs that the benches share: made once, from a seed, outside of what is timed.
 #![forbid(unsafe_code)]
 
+use tickcast_book::{Market, NoUpdates};
+use tickcast_codecs::SessionId;
 use tickcast_codecs::event::{Event, Header, Normalizer as _, Origin, Sink};
+use tickcast_codecs::moldudp64::PacketBuilder;
 use tickcast_codecs::protocol::{Normalizer, Protocol};
+use tickcast_feed::channel::ChannelSink;
+use tickcast_feed::session::{Missing, Start};
 use tickcast_replay::exchange::{Market, MarketConfig};
 
 /// Messages of the generated market, each as on the wire.
@@ -38,6 +43,39 @@ pub fn events(messages: &[Vec<u8>]) -> Vec<(Header, Event)> {
     events
 }
 
+/// Those messages in packets of at most so many bytes, numbered from 1.
+#[must_use]
+pub fn packets(messages: &[Vec<u8>], bytes_max: usize) -> Vec<Vec<u8>> {
+    let session = SessionId::from_padded(b"BENCH");
+    let mut packets = Vec::new();
+    let mut left = messages;
+    let mut next = 1;
+    while !left.is_empty() {
+        let mut packet = Vec::new();
+        let mut builder = PacketBuilder::new(&mut packet, session, next, bytes_max);
+        let fit = left
+            .iter()
+            .take_while(|message| builder.push(message).is_ok());
+        let count = fit.count();
+        assert!(count > 0, "no message is longer than a packet");
+        next = builder.next_sequence();
+        left = &left[count..];
+        packets.push(packet);
+    }
+    packets
+}
+
+/// Events into a market.
+#[derive(Debug)]
+pub struct Events<'a>(pub &'a mut Market);
+
+impl Sink for Events<'_> {
+    #[inline]
+    fn event(&mut self, header: &Header, event: &Event) {
+        self.0.apply(header, event, &mut NoUpdates);
+    }
+}
+
 /// Counts events, so that decoding isn't optimised away.
 #[derive(Debug, Default)]
 pub struct Count(pub u64);
@@ -47,4 +85,10 @@ impl Sink for Count {
     fn event(&mut self, header: &Header, event: &Event) {
         self.0 += u64::from(header.instrument_id) + u64::from(matches!(event, Event::Add { .. }));
     }
+}
+
+impl ChannelSink for Count {
+    fn start(&mut self, _: Start, _: SessionId) {}
+    fn skip(&mut self, _: Missing) {}
+    fn trust(&mut self, _: bool) {}
 }

@@ -134,7 +134,7 @@ pub(crate) struct Arguments {
     /// times.
     #[arg(long, value_name = "FROM..[UNTIL]", value_parser = interval, help_heading = "Faults")]
     dead_a: Vec<Interval>,
-    /// How the servers behave: as specified; not there; answers half a second late and snapshots in pieces;
+    /// How the servers behave: as specified; not there; answers a fifth of a second late and snapshots in pieces;
     /// half of the answers wrong and snapshots of another session.
     #[arg(long, value_enum, default_value_t = Servers::Honest, help_heading = "Faults")]
     servers: Servers,

@@ -4,7 +4,7 @@
 //! Needs `chromium` (or Chrome) and `chromedriver` on the path; without them the test says so and passes,
 //! unless `TICKCAST_REQUIRE_BROWSER=1`.  `TICKCAST_PAGE_URL` shows a page that is already served instead
 //! of starting the demo; `TICKCAST_SCREENSHOT` names a file for a picture of the page, `TICKCAST_SCREENSHOT_FEEDS` one of
-//! the panel of feeds, taken `TICKCAST_SCREENSHOT_WAIT` seconds later.
+//! the panel of feeds, both taken `TICKCAST_SCREENSHOT_WAIT` seconds later.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -91,7 +91,8 @@ fn page_shows_a_moving_ladder_whose_checksums_agree() {
         Ok(url) => (None, url),
         Err(_) => {
             let mut demo = Command::new(env!("CARGO_BIN_EXE_tickcast"));
-            demo.args(["demo", "--listen", "127.0.0.1:0"]);
+            // More to be repaired than is shown to people who have time.
+            demo.args(["demo", "--listen", "127.0.0.1:0", "--burst-every", "4"]);
             let (server, url) = start(demo, Output::Stderr, page_url);
             (Some(server), url)
         }
@@ -339,11 +340,17 @@ async fn visit_feeds(client: Client, url: String) {
         "{repaired}"
     );
     assert_eq!(repaired["painted"], true);
-    if let Some(file) = env::var_os("TICKCAST_SCREENSHOT_FEEDS") {
-        let wait = env::var("TICKCAST_SCREENSHOT_WAIT").unwrap_or_default();
-        tokio::time::sleep(Duration::from_secs(wait.parse().unwrap_or(0))).await;
-        std::fs::write(file, client.screenshot().await.unwrap()).unwrap();
-    }
+    write_picture(&client, "TICKCAST_SCREENSHOT_FEEDS").await;
+}
+
+/// Writes a picture of the page to the file that a variable names, if it does.
+async fn write_picture(client: &Client, variable: &str) {
+    let Some(file) = env::var_os(variable) else {
+        return;
+    };
+    let wait = env::var("TICKCAST_SCREENSHOT_WAIT").unwrap_or_default();
+    tokio::time::sleep(Duration::from_secs(wait.parse().unwrap_or(0))).await;
+    std::fs::write(file, client.screenshot().await.unwrap()).unwrap();
 }
 
 async fn visit(client: Client, url: String, server: Option<Running>) {
@@ -385,11 +392,19 @@ async fn visit(client: Client, url: String, server: Option<Running>) {
 
     check_client(&client).await;
 
+    if server.is_some() {
+        let what = "repairs of the generated market";
+        let repaired = eventually_in(&client, LOOK_AT_FEEDS, what, |seen| {
+            !matches!(seen["by_request"].as_str(), None | Some("–" | "0"))
+        })
+        .await;
+        assert_eq!(repaired["lines"].as_array().map(Vec::len), Some(2));
+        assert_eq!(repaired["lost"], "0");
+    }
+
     let picture = client.screenshot().await.unwrap();
     assert!(picture.starts_with(b"\x89PNG"));
-    if let Some(file) = env::var_os("TICKCAST_SCREENSHOT") {
-        std::fs::write(file, picture).unwrap();
-    }
+    write_picture(&client, "TICKCAST_SCREENSHOT").await;
 
     if server.is_some() {
         drop(server);

@@ -42,6 +42,7 @@ fn help_goes_to_stdout_and_wrong_usage_is_exit_code_2() {
         "record",
         "subscribe",
         "inspect",
+        "simulate",
     ] {
         assert!(stdout(&help).contains(command), "{command}");
         let help = tickcast(&[command, "--help"]);

@@ -15,9 +15,6 @@
 //!
 //! It doesn't know what a request or a snapshot looks like; `recovery` says what to ask for and when.
 
-use std::hash::Hasher as _;
-
-use rustc_hash::FxHasher;
 use tickcast_codecs::event::Origin;
 use tickcast_codecs::protocol::Packet;
 use tickcast_codecs::{DecodeError, SessionId};
@@ -25,34 +22,25 @@ use tickcast_codecs::{DecodeError, SessionId};
 use crate::gaps::{Gaps, TooMany};
 use crate::held::{Held, Refused};
 use crate::limits::{
-    FINGERPRINTS, FORWARD_JUMP_MESSAGES_MAX, GAP_FILL_NS_MAX, GAP_RANGES_MAX, HELD_BYTES_MAX,
-    HELD_MESSAGES_MAX, LINE_DOWN_NS, LINE_SILENT_NS, REGRESSION_NS, REORDER_WAIT_NS,
-    UNCONFIRMED_JUMP_MESSAGES_MAX,
+    FORWARD_JUMP_MESSAGES_MAX, HELD_BYTES_MAX, HELD_MESSAGES_MAX, LINE_DOWN_NS, LINE_SILENT_NS,
+    REGRESSION_NS, REORDER_WAIT_NS, UNCONFIRMED_JUMP_MESSAGES_MAX,
 };
-use crate::line::{Line, LineState};
-use crate::recovery::{Recovery, RecoveryConfig, Request};
+use crate::line::Line;
+use crate::recovery::{Recovery, RecoveryConfig};
 use crate::repair::RepairTimes;
 use crate::session::{Judgement, Missing, Place, Session, Start};
-use crate::snapshot::{LoadError, LoadRequest};
 
-/// Errors that others made, for the simulation to find: a test of the tests.  Chosen at compile time, so that
-/// nothing of them is in a program.
-pub mod canary {
-    /// None.
-    pub const NONE: u8 = 0;
-    /// The end of a gap is seen only where a packet ends exactly with it (`==` for `>=`).
-    pub const GAP_END_EXACT: u8 = 1;
-    /// Arbitration by packet: one that begins with what was delivered is dropped whole.
-    pub const BY_PACKET: u8 = 2;
-    /// The count 0xFFFF is taken for a count.
-    pub const END_IS_COUNT: u8 = 3;
-    /// One message in 200,000 is delivered twice.
-    pub const TWICE: u8 = 4;
-    /// That books are stale isn't told.
-    pub const STALE_UNTOLD: u8 = 5;
-    /// The message that a snapshot names first is taken for its last (`>` for `>=`).
-    pub const SNAPSHOT_AFTER: u8 = 6;
-}
+pub mod canary;
+mod check;
+mod copies;
+mod counters;
+mod loads;
+mod trouble;
+
+pub use counters::ArbiterCounters;
+
+use copies::{Compared, Copies};
+use loads::Load;
 
 /// Where a packet came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -142,66 +130,6 @@ impl Phase {
     }
 }
 
-/// What was counted of the channel as a whole.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct ArbiterCounters {
-    /// Messages delivered.
-    pub delivered: u64,
-    /// Sessions that started, the first included.
-    pub sessions: u64,
-    /// Of these, restarts of the numbering within one session id.
-    pub restarts: u64,
-    /// Gaps declared.
-    pub gaps_declared: u64,
-    /// Messages missing in them.
-    pub messages_missing: u64,
-    /// Missing messages that a line brought after the declaration.
-    pub filled_by_line: u64,
-    /// Missing messages that a request server brought.
-    pub filled_by_request: u64,
-    /// Missing messages that a snapshot made unnecessary.
-    pub filled_by_snapshot: u64,
-    /// Missing messages that nobody brought and no snapshot replaces, or not before the session was over.
-    pub messages_lost: u64,
-    /// Held messages that a snapshot contained.
-    pub messages_superseded: u64,
-    /// Held messages forgotten because their copies differ.
-    pub messages_evicted: u64,
-    /// Held messages forgotten because a session started.
-    pub messages_abandoned: u64,
-    /// Held messages forgotten because the backlog was full.
-    pub messages_overflowed: u64,
-    /// Answers of request servers.
-    pub replies: u64,
-    /// Answers that brought nothing that was missing, or were of another session.
-    pub replies_useless: u64,
-    /// Times that the numbering stayed behind what was delivered.
-    pub sequence_regressed: u64,
-    /// Times that the numbering jumped farther than can be asked for.
-    pub forward_jumps: u64,
-    /// Times that all lines were down, or brought nothing of the session for as long.
-    pub all_lines_down: u64,
-    /// Snapshots asked for.
-    pub snapshots_requested: u64,
-    /// Snapshots that replaced the books.
-    pub snapshots_loaded: u64,
-    /// Snapshots that failed, or were of no use.
-    pub snapshots_failed: u64,
-    /// Times that all attempts at a snapshot failed.
-    pub snapshots_exhausted: u64,
-}
-
-/// A snapshot that is wanted.
-#[derive(Debug, Clone, Copy, Default)]
-struct Load {
-    id: u64,
-    /// To be told by [`Arbiter::poll_load`].
-    wanted: bool,
-    /// When the next attempt begins.
-    due: Option<u64>,
-    failures: u32,
-}
-
 /// The arbiter of one channel.  Only tests set `CANARY`.
 #[derive(Debug)]
 pub struct Arbiter<const CANARY: u8 = { canary::NONE }> {
@@ -228,14 +156,9 @@ pub struct Arbiter<const CANARY: u8 = { canary::NONE }> {
     /// A jump, or too many ranges: not to be asked for.
     beyond_requests: bool,
     told_live: Option<bool>,
-    /// Fingerprints of what was delivered, by number; 0 = none.  Empty with one source: it has no copies.
-    fingerprints: Box<[u32]>,
+    copies: Copies,
     /// Messages were given up: only a snapshot makes the books right again.
     lost: bool,
-    /// Lines differ about a message that was delivered: the same.
-    conflicted: bool,
-    /// What was delivered before this number a snapshot has settled.
-    settled: u64,
     /// When the last snapshot replaced the books.
     loaded_at: u64,
     /// No copy that differs leads to a snapshot before this.
@@ -244,13 +167,6 @@ pub struct Arbiter<const CANARY: u8 = { canary::NONE }> {
     counters: ArbiterCounters,
     /// [`canary::GAP_END_EXACT`] only: the end of a gap was missed.
     missed_end: bool,
-}
-
-fn fingerprint(message: &[u8]) -> u32 {
-    let mut hasher = FxHasher::default();
-    hasher.write(message);
-    // The upper bits are the well mixed ones; 0 means "none".
-    u32::try_from(hasher.finish() >> 32).unwrap_or(0).max(1)
 }
 
 impl<const CANARY: u8> Arbiter<CANARY> {
@@ -277,10 +193,8 @@ impl<const CANARY: u8> Arbiter<CANARY> {
             all_down: false,
             beyond_requests: false,
             told_live: None,
-            fingerprints: vec![0; if copies { FINGERPRINTS } else { 0 }].into_boxed_slice(),
+            copies: Copies::new(copies),
             lost: false,
-            conflicted: false,
-            settled: 0,
             loaded_at: now,
             conflict_heeded_from: 0,
             repairs: RepairTimes::default(),
@@ -366,91 +280,6 @@ impl<const CANARY: u8> Arbiter<CANARY> {
     #[must_use]
     pub fn counters(&self) -> &ArbiterCounters {
         &self.counters
-    }
-
-    /// Looks whether the invariants hold: for tests, since it takes long.
-    ///
-    /// # Errors
-    ///
-    /// What doesn't hold.
-    pub fn check(&self) -> Result<(), String> {
-        let must = |holds: bool, what: &str| {
-            if holds {
-                Ok(())
-            } else {
-                Err(format!("{what}: {self:?}"))
-            }
-        };
-        let known = self.next..self.known_end;
-        must(self.next <= self.known_end, "what is next is known to come")?;
-        let ranges = self.gaps.ranges();
-        let in_order = ranges.iter().all(|range| range.first <= range.last)
-            && ranges.windows(2).all(|pair| pair[0].last < pair[1].first)
-            && ranges
-                .iter()
-                .all(|range| known.contains(&range.first) && known.contains(&range.last));
-        must(
-            in_order && ranges.len() <= GAP_RANGES_MAX,
-            "ranges are in order and known",
-        )?;
-        let held = self
-            .held
-            .numbers()
-            .filter(|number| known.contains(number) && !self.gaps.contains(*number));
-        let (held, missing) = (held.count(), self.gaps.count());
-        must(
-            held == self.held.len(),
-            "what is held is known and not missing",
-        )?;
-        must(
-            held as u64 + missing == self.known_end - self.next,
-            "every known number is held or missing",
-        )?;
-        let waits = self.phase == Phase::Loading || self.held.get(self.next).is_none();
-        must(waits, "what can be delivered is")?;
-        let calm = self.phase == Phase::Synchronized
-            && !self.lost
-            && !self.conflicted
-            && self.gaps.declared().next().is_none();
-        must(!self.is_live() || calm, "what is live can be trusted")?;
-        let counters = &self.counters;
-        let won = self
-            .lines
-            .iter()
-            .chain([&self.replies])
-            .map(|line| line.counters().messages_won)
-            .sum::<u64>();
-        let became = counters.delivered
-            + held as u64
-            + counters.messages_superseded
-            + counters.messages_evicted
-            + counters.messages_abandoned
-            + counters.messages_overflowed;
-        must(
-            won == became,
-            "every message that was taken became something",
-        )?;
-        let told = counters.filled_by_line
-            + counters.filled_by_request
-            + counters.filled_by_snapshot
-            + counters.messages_lost
-            + self.gaps.declared_count();
-        must(
-            counters.messages_missing == told,
-            "every missing message became something",
-        )
-    }
-
-    /// Takes other timers and servers from now on.
-    pub fn reconfigure(&mut self, recovery: RecoveryConfig) {
-        self.recovery.reconfigure(recovery);
-        let can_load = recovery.snapshot_servers > 0;
-        if self.phase == Phase::Loading && !can_load {
-            self.abandon_load();
-            self.load.due = Some(0);
-        } else if self.phase == Phase::Lost && can_load && self.load.due.is_none() {
-            self.load.due = Some(0);
-        }
     }
 
     fn line_mut(&mut self, source: Source) -> &mut Line {
@@ -574,7 +403,8 @@ impl<const CANARY: u8> Arbiter<CANARY> {
             self.sort_in(now, source, packet, ts_recv, out);
             self.miss_end(last_missing, end);
         }
-        if !self.gaps.is_empty() || self.phase != Phase::Synchronized || self.conflicted {
+        if !self.gaps.is_empty() || self.phase != Phase::Synchronized || self.copies.is_conflicted()
+        {
             self.attend(now, out);
         } else {
             self.tell(out);
@@ -611,13 +441,11 @@ impl<const CANARY: u8> Arbiter<CANARY> {
     #[inline]
     fn deliver(&mut self, message: &[u8], ts_recv: u64, out: &mut impl Output) {
         let sequence = self.next;
-        if !self.fingerprints.is_empty() {
-            self.fingerprints[fingerprint_at(sequence)] = fingerprint(message);
-        }
+        self.copies.deliver(sequence, message);
         self.next += 1;
         self.counters.delivered += 1;
         let origin = Origin { sequence, ts_recv };
-        if CANARY == canary::TWICE && fingerprint(message).is_multiple_of(200_000) {
+        if CANARY == canary::TWICE && copies::fingerprint(message).is_multiple_of(200_000) {
             out.message(message, origin);
         }
         out.message(message, origin);
@@ -658,36 +486,6 @@ impl<const CANARY: u8> Arbiter<CANARY> {
         }
         self.open_hole(self.known_end, first - 1, now);
         true
-    }
-
-    fn open_hole(&mut self, first: u64, last: u64, now: u64) {
-        if let Err(TooMany) = self.gaps.open(first, last, now) {
-            self.known_end = self.known_end.max(last.saturating_add(1));
-            self.collapse(now);
-        }
-    }
-
-    /// Forgets all that is held: everything that isn't delivered is one gap now, and a snapshot's business.
-    fn collapse(&mut self, now: u64) {
-        self.counters.messages_overflowed += self.held.len() as u64;
-        self.held.clear();
-        let told = self.gaps.declared_count();
-        self.gaps.clear();
-        if self.known_end > self.next {
-            // Cleared just now: there is room.
-            let _ = self.gaps.open(self.next, self.known_end - 1, now);
-        }
-        if told > 0 {
-            // A part of it was a gap: the whole is the same one.
-            let (_, messages) = self.gaps.declare(now, now);
-            self.count_missing(0, messages - told);
-        }
-        self.beyond_requests = true;
-    }
-
-    fn count_missing(&mut self, gaps: u64, messages: u64) {
-        self.counters.gaps_declared += gaps;
-        self.counters.messages_missing = self.counters.messages_missing.saturating_add(messages);
     }
 
     /// The messages of a packet one by one: those not yet delivered are delivered if it is their turn, else held.
@@ -793,23 +591,18 @@ impl<const CANARY: u8> Arbiter<CANARY> {
 
     /// A copy of a number that was delivered or passed over.
     fn handle_copy(&mut self, source: Source, sequence: u64, message: &[u8]) {
-        let known = if self.fingerprints.is_empty()
-            || self.next - sequence > self.fingerprints.len() as u64
-        {
-            None
-        } else {
-            Some(self.fingerprints[fingerprint_at(sequence)])
-        };
+        let compared = self.copies.compare(self.next, sequence, message);
         let counters = self.line_mut(source).counters_mut();
-        match known {
-            Some(0) => counters.messages_late += 1,
-            Some(known) if known != fingerprint(message) => {
+        match compared {
+            Compared::Same => counters.messages_duplicate += 1,
+            Compared::Late => counters.messages_late += 1,
+            Compared::Differs => {
                 counters.messages_conflicting += 1;
                 // What a request server says now may be wrong; what two lines say can't both be right.
-                let of_line = matches!(source, Source::Line(_));
-                self.conflicted |= of_line && sequence >= self.settled;
+                if let Source::Line(_) = source {
+                    self.copies.differs(sequence);
+                }
             }
-            _ => counters.messages_duplicate += 1,
         }
     }
 
@@ -865,9 +658,7 @@ impl<const CANARY: u8> Arbiter<CANARY> {
                 break;
             };
             let sequence = self.next;
-            if !self.fingerprints.is_empty() {
-                self.fingerprints[fingerprint_at(sequence)] = fingerprint(held.bytes);
-            }
+            self.copies.deliver(sequence, held.bytes);
             self.next += 1;
             self.counters.delivered += 1;
             let origin = Origin {
@@ -901,403 +692,12 @@ impl<const CANARY: u8> Arbiter<CANARY> {
         self.unconfirmed = None;
         self.regressed = false;
         self.lost = false;
-        self.conflicted = false;
-        self.settled = 0;
         self.beyond_requests = false;
-        self.fingerprints.fill(0);
+        self.copies.start();
         for line in &mut self.lines {
             line.start_session();
         }
         self.phase = Phase::Idle;
         out.start(start, place.session);
     }
-
-    /// Time passes.  Cheap where nothing is due.
-    #[inline]
-    pub fn handle_timeout(&mut self, now: u64, out: &mut impl Output) {
-        if self.config.live {
-            let (silent, down) = (self.config.line_silent_ns, self.config.line_down_ns);
-            for line in &mut self.lines {
-                line.handle_timeout(now, silent, down);
-            }
-            if self.silence_ends().is_some_and(|end| now >= end) {
-                self.all_down = true;
-                self.counters.all_lines_down += 1;
-            }
-        }
-        self.attend(now, out);
-    }
-
-    /// When all lines are as good as down, whatever else they bring, if nothing of the session comes.
-    fn silence_ends(&self) -> Option<u64> {
-        let waits = self.phase != Phase::Idle && !self.session.is_ended() && !self.all_down;
-        waits.then(|| {
-            self.session
-                .heard()
-                .saturating_add(self.config.line_down_ns)
-        })
-    }
-
-    /// Looks after holes, gaps and snapshots, and tells what changed.
-    fn attend(&mut self, now: u64, out: &mut impl Output) {
-        if matches!(self.phase, Phase::Loading | Phase::Lost) && self.is_whole() {
-            // Everything came after all.
-            self.abandon_load();
-            self.phase = Phase::GapFill;
-            self.drain(out);
-        }
-        if self.conflicted && self.is_delivering() && now >= self.conflict_heeded_from {
-            let pause = self.recovery.config().snapshot_retry_ns;
-            self.conflict_heeded_from = now.saturating_add(pause);
-            self.enter_trouble(now);
-            self.escalate(now);
-        }
-        if !self.gaps.is_empty() && self.phase != Phase::Loading {
-            self.declare(now);
-        }
-        if self.phase == Phase::GapFill {
-            self.recovery.handle_timeout(now);
-            if self.gaps.declared().next().is_none() && !self.missed_end {
-                self.repaired(now);
-            } else if self.is_hopeless(now) {
-                self.escalate(now);
-            }
-        }
-        if let Some(due) = self.load.due
-            && now >= due
-        {
-            self.load.due = None;
-            if self.recovery.config().snapshot_servers > 0 {
-                self.want_snapshot(now);
-            } else {
-                self.go_on_without(now);
-            }
-        }
-        if self.phase == Phase::Lost {
-            self.give_up(out);
-        }
-        self.tell(out);
-    }
-
-    /// Whether the books are right as soon as nothing is held.
-    fn is_whole(&self) -> bool {
-        self.gaps.is_empty() && !self.lost && !self.conflicted
-    }
-
-    fn is_delivering(&self) -> bool {
-        matches!(self.phase, Phase::Synchronized | Phase::GapFill)
-    }
-
-    /// Holes that are old enough, or that too much waits behind, become gaps.
-    fn declare(&mut self, now: u64) {
-        let many = self.held.len() > self.config.held_messages_max
-            || self.held.bytes() > self.config.held_bytes_max;
-        let until = if many || self.beyond_requests {
-            Some(now)
-        } else {
-            now.checked_sub(self.config.reorder_wait_ns)
-        };
-        let Some(until) = until else { return };
-        let (gaps, messages) = self.gaps.declare(now, until);
-        if gaps == 0 {
-            return;
-        }
-        self.count_missing(gaps, messages);
-        if self.phase == Phase::Synchronized {
-            self.enter_trouble(now);
-            self.phase = Phase::GapFill;
-        }
-    }
-
-    fn enter_trouble(&mut self, now: u64) {
-        if self.phase == Phase::Synchronized {
-            self.trouble_since = now;
-        }
-        self.progress_at = now;
-    }
-
-    /// When a snapshot is better than what comes little by little.
-    fn filling_ends(&self) -> Option<u64> {
-        if self.recovery.config().snapshot_servers == 0 {
-            return None;
-        }
-        let since = self.gaps.first_declared()?.max(self.loaded_at);
-        Some(since.saturating_add(GAP_FILL_NS_MAX))
-    }
-
-    /// Whether the gaps won't be filled by lines or requests.
-    fn is_hopeless(&self, now: u64) -> bool {
-        let config = self.recovery.config();
-        if self.beyond_requests
-            || self.recovery.is_exhausted()
-            || self.filling_ends().is_some_and(|end| now >= end)
-            || now.saturating_sub(self.progress_at) >= config.gap_age_ns_max
-        {
-            return true;
-        }
-        if config.request_servers > 0 {
-            // Without a snapshot server, however much is missing has to be asked for.
-            return config.snapshot_servers > 0 && self.gaps.count() > config.request_messages_max;
-        }
-        // Without servers only another line can have it.
-        let living = self
-            .lines
-            .iter()
-            .filter(|line| line.state() != LineState::Down)
-            .count();
-        living < 2
-    }
-
-    fn repaired(&mut self, now: u64) {
-        self.phase = Phase::Synchronized;
-        self.recovery.reset();
-        self.beyond_requests = false;
-        self.repairs.add(now.saturating_sub(self.trouble_since));
-    }
-
-    /// Requests don't do: a snapshot, if there is one, or go on without.
-    fn escalate(&mut self, now: u64) {
-        self.recovery.reset();
-        if self.recovery.config().snapshot_servers > 0 {
-            self.load.failures = 0;
-            self.want_snapshot(now);
-        } else {
-            self.phase = Phase::Lost;
-        }
-    }
-
-    /// No answer is waited for any more.
-    fn abandon_load(&mut self) {
-        self.load.wanted = false;
-        self.load.due = None;
-        self.load.id += 1;
-    }
-
-    fn go_on_without(&mut self, now: u64) {
-        // Whoever waits for books that don't come is better served by trades and statuses.
-        let (gaps, messages) = self.gaps.declare(now, now);
-        self.count_missing(gaps, messages);
-        self.phase = Phase::Lost;
-    }
-
-    fn want_snapshot(&mut self, now: u64) {
-        self.phase = Phase::Loading;
-        self.load.id += 1;
-        self.load.wanted = true;
-        self.load.due = None;
-        self.progress_at = now;
-        self.counters.snapshots_requested += 1;
-    }
-
-    /// What is missing is lost: goes on behind it.
-    fn give_up(&mut self, out: &mut impl Output) {
-        loop {
-            self.drain(out);
-            let Some(gap) = self
-                .gaps
-                .ranges()
-                .first()
-                .copied()
-                .filter(|gap| gap.declared.is_some() && gap.first == self.next)
-            else {
-                break;
-            };
-            self.count_lost(gap.count());
-            self.lost = true;
-            self.pass_over(gap.last.saturating_add(1), out);
-        }
-        self.beyond_requests = false;
-    }
-
-    fn count_lost(&mut self, messages: u64) {
-        self.counters.messages_lost = self.counters.messages_lost.saturating_add(messages);
-    }
-
-    /// Moves on to `next` without delivering what is before it.
-    fn pass_over(&mut self, next: u64, out: &mut impl Output) {
-        if next <= self.next {
-            return;
-        }
-        out.skip(Missing {
-            first: self.next,
-            last: next - 1,
-        });
-        if next - self.next >= self.fingerprints.len() as u64 {
-            self.fingerprints.fill(0);
-        } else {
-            for sequence in self.next..next {
-                self.fingerprints[fingerprint_at(sequence)] = 0;
-            }
-        }
-        self.gaps.advance(next);
-        self.held.advance(next);
-        self.next = next;
-        self.known_end = self.known_end.max(next);
-    }
-
-    fn tell(&mut self, out: &mut impl Output) {
-        let calm = self.phase == Phase::Synchronized
-            && !self.regressed
-            && !self.all_down
-            && !self.conflicted;
-        // A hole that isn't a gap yet leaves trust as it is.
-        let live = calm && (self.told_live == Some(true) || self.gaps.is_empty());
-        if self.phase != Phase::Idle {
-            self.trust(live, out);
-        }
-    }
-
-    fn trust(&mut self, live: bool, out: &mut impl Output) {
-        if self.told_live == Some(live) {
-            return;
-        }
-        self.told_live = Some(live);
-        if CANARY == canary::STALE_UNTOLD && !live {
-            return;
-        }
-        out.trust(live);
-    }
-
-    /// When [`Arbiter::handle_timeout`] has something to do.
-    #[must_use]
-    pub fn poll_timeout(&self) -> Option<u64> {
-        let lines = self.config.live.then(|| {
-            self.lines
-                .iter()
-                .filter_map(|line| {
-                    line.poll_timeout(self.config.line_silent_ns, self.config.line_down_ns)
-                })
-                .chain(self.silence_ends())
-                .min()
-        });
-        let conflict =
-            (self.conflicted && self.is_delivering()).then_some(self.conflict_heeded_from);
-        let hole = (self.phase != Phase::Loading)
-            .then(|| self.gaps.oldest_hole())
-            .flatten()
-            .map(|noticed| noticed.saturating_add(self.config.reorder_wait_ns));
-        let gap = (self.phase == Phase::GapFill).then(|| {
-            let age = self.recovery.config().gap_age_ns_max;
-            let stuck = self.progress_at.saturating_add(age);
-            self.filling_ends().map_or(stuck, |end| end.min(stuck))
-        });
-        let request = (self.phase == Phase::GapFill)
-            .then(|| self.recovery.poll_timeout())
-            .flatten();
-        [lines.flatten(), conflict, hole, gap, request, self.load.due]
-            .into_iter()
-            .flatten()
-            .min()
-    }
-
-    /// The next request that is due.
-    pub fn poll_request(&mut self, now: u64) -> Option<Request> {
-        if self.phase != Phase::GapFill {
-            return None;
-        }
-        self.recovery.poll_request(now, &self.gaps)
-    }
-
-    /// A snapshot that is wanted; one that was asked for before is not wanted any more.
-    pub fn poll_load(&mut self) -> Option<LoadRequest> {
-        if !self.load.wanted {
-            return None;
-        }
-        self.load.wanted = false;
-        let last_gap = self.gaps.ranges().last();
-        Some(LoadRequest {
-            id: self.load.id,
-            session: self.session.current().unwrap_or_default(),
-            not_before: last_gap.map_or(self.next, |gap| gap.last.saturating_add(1)),
-            midnight: None,
-            iextp_channel: 0,
-        })
-    }
-
-    fn is_load_awaited(&self, id: u64) -> bool {
-        // With the next attempt due this one has failed.
-        let is_under_way = !self.load.wanted && self.load.due.is_none();
-        self.phase == Phase::Loading && id == self.load.id && is_under_way
-    }
-
-    /// Whether a snapshot that live data joins at `sequence` may replace the books.
-    ///
-    /// # Errors
-    ///
-    /// `None` if nobody waits for it any more; else why it is of no use: the caller tells it by
-    /// [`Arbiter::handle_load_failed`].
-    pub fn check_load(&self, id: u64, sequence: u64) -> Result<(), Option<LoadError>> {
-        if !self.is_load_awaited(id) {
-            return Err(None);
-        }
-        let ahead = sequence.saturating_sub(self.known_end);
-        if ahead > self.config.forward_jump_messages_max {
-            return Err(Some(LoadError::Malformed));
-        }
-        let left = self.gaps.ranges().iter().fold(0_u64, |left, gap| {
-            let first = gap.first.max(sequence);
-            left.saturating_add(gap.last.saturating_add(1).saturating_sub(first))
-        });
-        let config = self.recovery.config();
-        let can_ask = config.request_servers > 0 && left <= config.request_messages_max;
-        let moves_on = left < self.gaps.count() || self.gaps.is_empty();
-        if sequence < self.next || (left > 0 && !(can_ask && moves_on)) {
-            return Err(Some(LoadError::TooOld));
-        }
-        Ok(())
-    }
-
-    /// The books were replaced by a snapshot that [`Arbiter::check_load`] accepted.
-    pub fn handle_loaded(&mut self, now: u64, sequence: u64, out: &mut impl Output) {
-        // What is missing was noticed while it was loaded, at the latest.
-        let (gaps, messages) = self.gaps.declare(now, now);
-        self.count_missing(gaps, messages);
-        let missing = self.gaps.count();
-        let held = self.held.len();
-        let skipped = u64::from(CANARY == canary::SNAPSHOT_AFTER);
-        self.pass_over(sequence + skipped, out);
-        self.counters.snapshots_loaded += 1;
-        self.counters.filled_by_snapshot = self
-            .counters
-            .filled_by_snapshot
-            .saturating_add(missing - self.gaps.count());
-        self.counters.messages_superseded += (held - self.held.len()) as u64;
-        self.load.failures = 0;
-        self.beyond_requests = false;
-        self.lost = false;
-        self.conflicted = false;
-        self.settled = self.next;
-        self.loaded_at = now;
-        self.progress_at = now;
-        self.phase = Phase::GapFill;
-        self.drain(out);
-        self.attend(now, out);
-    }
-
-    /// A snapshot failed.
-    pub fn handle_load_failed(&mut self, now: u64, id: u64, out: &mut impl Output) {
-        if !self.is_load_awaited(id) {
-            return;
-        }
-        self.counters.snapshots_failed += 1;
-        self.load.failures += 1;
-        let config = self.recovery.config();
-        if self.load.failures < config.snapshot_attempts_max {
-            let pause = config.snapshot_pause_ns << (self.load.failures - 1).min(16);
-            self.load.due = Some(now.saturating_add(pause));
-        } else {
-            self.counters.snapshots_exhausted += 1;
-            self.load.due = Some(now.saturating_add(config.snapshot_retry_ns));
-            self.go_on_without(now);
-        }
-        self.attend(now, out);
-    }
-}
-
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "what is left of the division is far below any usize"
-)]
-fn fingerprint_at(sequence: u64) -> usize {
-    (sequence % FINGERPRINTS as u64) as usize
 }

@@ -9,6 +9,8 @@
 //! gives space back in the order in which messages came, so one old message can keep younger space: the whole is
 //! bounded all the same.
 
+use core::fmt;
+
 use crate::limits::{BACKLOG_BYTES_MAX, BACKLOG_MESSAGES_MAX};
 
 /// Bytes before each message in the arena: its number, its receive time, its length.
@@ -28,7 +30,6 @@ pub(crate) enum Refused {
 }
 
 /// Messages by sequence number.
-#[derive(Debug)]
 pub(crate) struct Held {
     /// Where in the arena a number's entry begins, plus one: memory comes as zeros, and zero is "none".
     slots: Box<[u32]>,
@@ -59,6 +60,17 @@ pub(crate) struct HeldMessage<'a> {
 )]
 fn index(sequence: u64) -> usize {
     (sequence % BACKLOG_MESSAGES_MAX as u64) as usize
+}
+
+impl fmt::Debug for Held {
+    /// Without the bytes: they are too many to be looked at.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Held")
+            .field("numbers", &(self.base..self.end))
+            .field("messages", &self.messages)
+            .field("used", &self.used)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Held {

@@ -3,7 +3,6 @@
 //! snapshots, right, short, wrong, late or none; any time between them.
 //!
 //! What happens is what random bytes say: a failure prints the shortest bytes that fail, and stores their seed.
-#![allow(clippy::expect_used, clippy::cast_possible_truncation)]
 
 use proptest::prelude::*;
 

@@ -71,6 +71,8 @@ pub struct Burst {
 }
 
 /// A burst that comes again and again; like [`Burst`], the same of several lines are simultaneous.
+///
+/// Packets without messages pass one that is counted in messages: it would never end when no messages come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Repeated {
     /// From one to the next; the first begins after this time.
@@ -549,10 +551,9 @@ impl Fault {
             self.repeated_last = number;
             self.repeated_left = repeated.length.count();
         }
-        let on = self.repeated_left > 0;
-        self.repeated_left = self
-            .repeated_left
-            .saturating_sub(repeated.length.taken_by(messages));
+        let taken = repeated.length.taken_by(messages);
+        let on = self.repeated_left > 0 && taken > 0;
+        self.repeated_left = self.repeated_left.saturating_sub(taken);
         planned || on
     }
 

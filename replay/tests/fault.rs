@@ -8,7 +8,7 @@ use tickcast_codecs::SessionId;
 use tickcast_codecs::moldudp64::PacketBuilder;
 use tickcast_replay::fault::{
     Burst, BurstLength, Corruption, Count, Fate, Fault, FaultPlan, Flap, Interval, Reorder,
-    corrupt, moldudp64_messages,
+    Repeated, corrupt, moldudp64_messages,
 };
 use tickcast_replay::random::Random;
 
@@ -198,6 +198,56 @@ fn a_burst_of_messages_ends_with_the_packet_that_completes_it() {
     assert_eq!(fates[..4], [Fate::BurstLost; 4]);
     assert_eq!(fates[4..], [Fate::Passes; 2]);
     assert_eq!(fault.counters().burst_lost.messages, 120);
+}
+
+#[test]
+fn a_repeated_burst_begins_each_period_and_never_takes_packets_without_messages() {
+    let plan = FaultPlan {
+        repeated: Some(Repeated {
+            every_ns: 100,
+            length: BurstLength::Messages(50),
+        }),
+        ..FaultPlan::none()
+    };
+    let mut fault = Fault::new(plan, 1, messages_in);
+    let mut lost_at = Vec::new();
+    for now in (0..330).step_by(10) {
+        if fault.handle_packet(now, &packet(now, 0)) != Fate::Passes {
+            lost_at.push((now, 0));
+        }
+        if fault.handle_packet(now, &packet(now, 30)) != Fate::Passes {
+            lost_at.push((now, 30));
+        }
+    }
+    let twice = |at| [(at, 30), (at + 10, 30)];
+    assert_eq!(lost_at, [twice(100), twice(200), twice(300)].concat());
+    assert_eq!(fault.counters().burst_lost.messages, 6 * 30);
+}
+
+#[test]
+fn jitter_is_up_to_so_much_and_keeps_the_order() {
+    let plan = FaultPlan {
+        delay_ns: 1_000,
+        jitter_ns: 500,
+        ..FaultPlan::none()
+    };
+    let mut fault = Fault::new(plan, 1, messages_in);
+    let (mut out, mut late) = (Vec::new(), Vec::new());
+    let mut buffer = Vec::new();
+    for now in 0..100_000_u64 {
+        if now % 100 == 0 {
+            fault.handle_packet(now, &packet(now, 1));
+        }
+        while fault.poll_transmit(now, &mut buffer) {
+            let sent = out.len() as u64 * 100;
+            assert_eq!(buffer, packet(sent, 1));
+            out.push(now);
+            late.push(now - sent);
+        }
+    }
+    assert!(out.len() > 900);
+    let (least, most) = (late.iter().min().unwrap(), late.iter().max().unwrap());
+    assert!((1_000..1_050).contains(least) && (1_450..1_500).contains(most));
 }
 
 #[test]

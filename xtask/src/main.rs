@@ -281,6 +281,8 @@ fn screenshot() -> Result {
                 "--nocapture",
             ])
             .env(REQUIRE_BROWSER, "1")
-            .env("TICKCAST_SCREENSHOT", root().join("docs/page.png")),
+            .env("TICKCAST_SCREENSHOT", root().join("docs/page.png"))
+            // So that there is a history to be seen.
+            .env("TICKCAST_SCREENSHOT_WAIT", "75"),
     )
 }

