@@ -161,8 +161,6 @@ fn f10_a_million_back_is_nothing_delivered_and_stale_books() {
         world.both(1 + packet * 2_000, 2_000);
     }
     assert_eq!(world.numbers().len(), 1_000_000);
-    // Another line that lags would be heard of within the time of a heartbeat.
-    assert!(REGRESSION_NS <= 2 * SECOND);
     let from = world.now;
     while world.now <= from + REGRESSION_NS {
         let back = 1 + (world.now - from) / MS;
