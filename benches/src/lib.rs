@@ -1,7 +1,7 @@
 //! Inputs that the benches share: made once, from a seed, outside of what is timed.
 #![forbid(unsafe_code)]
 
-use tickcast_book::{Market, NoUpdates};
+use tickcast_book::{Market as Books, NoUpdates};
 use tickcast_codecs::SessionId;
 use tickcast_codecs::event::{Event, Header, Normalizer as _, Origin, Sink};
 use tickcast_codecs::moldudp64::PacketBuilder;
@@ -67,7 +67,7 @@ pub fn packets(messages: &[Vec<u8>], bytes_max: usize) -> Vec<Vec<u8>> {
 
 /// Events into a market.
 #[derive(Debug)]
-pub struct Events<'a>(pub &'a mut Market);
+pub struct Events<'a>(pub &'a mut Books);
 
 impl Sink for Events<'_> {
     #[inline]
