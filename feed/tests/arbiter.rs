@@ -624,3 +624,11 @@ fn books_of_a_venue_that_wasnt_heard_yet_are_stale_and_live_with_the_first_packe
     assert_eq!(shard.market().state(0), BookState::Live);
     assert_eq!(shard.market().counters().gaps, 0);
 }
+
+#[test]
+fn a_late_joiner_without_a_request_server_loads_a_snapshot_at_once() {
+    let mut world = World::new(0, 1);
+    world.both(5_000_000, 2);
+    world.pass(5 * MS);
+    assert_eq!(world.phase(), Phase::Loading);
+}

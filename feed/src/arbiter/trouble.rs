@@ -133,9 +133,12 @@ impl<const CANARY: u8> Arbiter<CANARY> {
         {
             return true;
         }
+        // Without a snapshot server, however much is missing has to be asked for.
+        if config.snapshot_servers > 0 && self.gaps.count() > config.request_messages_max {
+            return true;
+        }
         if config.request_servers > 0 {
-            // Without a snapshot server, however much is missing has to be asked for.
-            return config.snapshot_servers > 0 && self.gaps.count() > config.request_messages_max;
+            return false;
         }
         // Without servers only another line can have it.
         let living = self
