@@ -11,7 +11,9 @@
 //!   [`Output::skip`] exactly once;
 //! - every number from `next` to `known_end` is either held or in `gaps`;
 //! - every message of every packet moves exactly one counter of its line;
-//! - nothing is delivered from the time that a snapshot is wanted until it is there or given up.
+//! - nothing is delivered from the time that a snapshot is wanted until it is there, given up, or needless;
+//! - what is told to be live misses nothing but holes that aren't gaps yet: after messages were given up, or copies of a
+//!   delivered one differ, only a snapshot or another session makes it so again.
 //!
 //! It doesn't know what a request or a snapshot looks like; `recovery` says what to ask for and when.
 
@@ -497,20 +499,28 @@ impl<const CANARY: u8> Arbiter<CANARY> {
         ts_recv: u64,
         out: &mut impl Output,
     ) {
+        // The common ends of a message are counted together: a second line is nothing but copies.
+        let (mut won, mut duplicate) = (0, 0);
         for (message, sequence) in packet.messages().zip(packet.sequence()..) {
             if sequence < self.next {
-                self.handle_copy(source, sequence, message);
+                match self.copies.compare(self.next, sequence, message) {
+                    Compared::Same => duplicate += 1,
+                    other => self.handle_other_copy(source, sequence, other),
+                }
             } else if sequence == self.next
                 && self.held.len() == 0
                 && self.gaps.is_empty()
                 && self.phase != Phase::Loading
             {
-                self.line_mut(source).counters_mut().messages_won += 1;
+                won += 1;
                 self.deliver(message, ts_recv, out);
             } else {
                 self.hold_or_count(now, source, sequence, message, ts_recv);
             }
         }
+        let counters = self.line_mut(source).counters_mut();
+        counters.messages_won += won;
+        counters.messages_duplicate += duplicate;
         self.drain(out);
     }
 
@@ -589,9 +599,9 @@ impl<const CANARY: u8> Arbiter<CANARY> {
         Ok(())
     }
 
-    /// A copy of a number that was delivered or passed over.
-    fn handle_copy(&mut self, source: Source, sequence: u64, message: &[u8]) {
-        let compared = self.copies.compare(self.next, sequence, message);
+    /// A copy that isn't just another of what was delivered, or whatever an answer brings.
+    #[cold]
+    fn handle_other_copy(&mut self, source: Source, sequence: u64, compared: Compared) {
         let counters = self.line_mut(source).counters_mut();
         match compared {
             Compared::Same => counters.messages_duplicate += 1,
@@ -628,7 +638,8 @@ impl<const CANARY: u8> Arbiter<CANARY> {
         let last_missing = self.last_missing();
         for (message, sequence) in packet.messages().zip(place.sequence..) {
             if sequence < self.next {
-                self.handle_copy(source, sequence, message);
+                let compared = self.copies.compare(self.next, sequence, message);
+                self.handle_other_copy(source, sequence, compared);
             } else if !self.gaps.contains(sequence) {
                 // Held already, or nothing that was asked for.
                 self.replies.counters_mut().messages_duplicate += 1;

@@ -131,7 +131,7 @@ fn f9_a_session_that_rolls_is_cleared_once_and_the_old_one_is_never_mixed_in() {
 }
 
 #[test]
-fn f10_a_sequence_that_goes_back_delivers_nothing_and_is_an_alarm_within_a_second() {
+fn f10_a_sequence_that_goes_back_delivers_nothing_and_is_an_alarm_within_two_seconds() {
     let mut world = World::new(1, 1);
     world.both(1, 1_000);
     for _ in 0..15 {

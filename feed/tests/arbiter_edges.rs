@@ -302,17 +302,22 @@ fn a_request_that_waits_for_the_budget_is_deferred_once_however_often_it_is_look
     assert_eq!((counters.requests_sent, counters.requests_deferred), (1, 1));
 }
 
-#[test]
-fn what_a_backlog_began_behind_can_still_be_filled_before_it() {
+/// A snapshot is loaded, since what is missing is too much to ask for, and what comes meanwhile is held: from so
+/// far on that what is before it doesn't fit the table.
+fn far_ahead() -> (World, u64) {
     let mut world = World::new(1, 1);
     world.both(1, 1);
-    // Too far to ask for: a snapshot, and what comes meanwhile is held, from so far on that what is before it
-    // doesn't fit the table.
     let far = 2 + 2 * BACKLOG_MESSAGES_MAX as u64;
     world.both(far, 1);
     world.both(far + 1, 10);
     world.pass(MS);
     assert_eq!(world.phase(), Phase::Loading);
+    (world, far)
+}
+
+#[test]
+fn what_a_backlog_began_behind_can_still_be_filled_before_it() {
+    let (mut world, far) = far_ahead();
     let load = world.channel.poll_load().unwrap();
     // It ends some messages before what is held: they are asked for.
     world.loaded(load.id, far - 100);
@@ -324,13 +329,7 @@ fn what_a_backlog_began_behind_can_still_be_filled_before_it() {
 
 #[test]
 fn a_late_line_does_not_cost_the_newest_messages_while_a_snapshot_is_loaded() {
-    let mut world = World::new(1, 1);
-    world.both(1, 1);
-    let far = 2 + 2 * BACKLOG_MESSAGES_MAX as u64;
-    world.both(far, 1);
-    world.both(far + 1, 10);
-    world.pass(MS);
-    assert_eq!(world.phase(), Phase::Loading);
+    let (mut world, _) = far_ahead();
     let held = world.channel.arbiter().held();
     world.line(1, &packet("S", 2, 10)).unwrap();
     assert_eq!(world.channel.arbiter().held(), held);
