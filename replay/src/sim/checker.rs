@@ -169,6 +169,8 @@ pub(super) struct Checker {
     pub(super) violation: Option<Violation>,
     pub(super) delivered: u64,
     pub(super) compared: u64,
+    /// When the receiver's session started.
+    pub(super) session_started: u64,
     /// The longest from a message's publication to its delivery.
     pub(super) latency_ns_max: u64,
     /// How often the books became stale, since when they are, and how long they were at most.
@@ -192,6 +194,7 @@ impl Checker {
             violation: None,
             delivered: 0,
             compared: 0,
+            session_started: 0,
             latency_ns_max: 0,
             stales: 0,
             stale_since: None,
@@ -240,6 +243,7 @@ impl Checker {
             match entry {
                 Entry::Start(session) => {
                     self.seen.insert("a session started");
+                    self.session_started = now;
                     if self.reference.is_some() {
                         self.seen.insert("another session started");
                     }

@@ -8,6 +8,7 @@ use tickcast_codecs::moldudp64::DownstreamPacket;
 use tickcast_codecs::protocol::Protocol;
 use tickcast_codecs::types::Text;
 use tickcast_feed::arbiter::{Phase, canary};
+use tickcast_feed::limits::ROLL_CONFIRM_NS;
 use tickcast_feed::line::LineState;
 use tickcast_feed::snapshot::LoaderConfig;
 use tickcast_feed::{Shard, ShardConfig, Share, Source};
@@ -19,6 +20,9 @@ use super::scenario::Scenario;
 use crate::exchange::compare::first_difference;
 use crate::exchange::{Lines, Market, MarketConfig, Snapshot};
 use crate::fault::{Fate, Fault, FaultCounters, moldudp64_messages};
+
+/// A second: the longest until a heartbeat.
+const SECOND_NS: u64 = 1_000_000_000;
 
 /// Slots of the ring to the hub: few, so that it is full now and then.
 const RING_SLOTS: usize = 4_096;
@@ -545,10 +549,18 @@ impl<'a, const CANARY: u8> World<'a, CANARY> {
             .iter()
             .map(|line| line.plan.delay_ns)
             .max();
+        // A session whose beginning nobody heard is believed late, and only then can anything be repaired.
+        let believed = self.checker.session_started.min(
+            self.scenario
+                .faults_until_ns
+                .saturating_add(ROLL_CONFIRM_NS)
+                .saturating_add(SECOND_NS),
+        );
         let limit = self
             .scenario
             .faults_until_ns
             .max(self.scenario.join_ns)
+            .max(believed)
             .saturating_add(super::REPAIR_NS_MAX)
             .saturating_add(slowest.unwrap_or(0));
         if now > limit && !live_and_complete && !arbiter.is_ended() {
