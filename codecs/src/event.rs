@@ -355,10 +355,123 @@ pub enum Event {
     Clear,
 }
 
+/// What an [`OrderEvent`] does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum OrderKind {
+    /// [`Event::Add`].
+    Add,
+    /// [`Event::Execute`] at the order's own price.
+    Execute,
+    /// [`Event::Execute`] at a price of its own.
+    ExecuteAt,
+    /// [`Event::Cancel`].
+    Cancel,
+    /// [`Event::Delete`].
+    Delete,
+    /// [`Event::Replace`].
+    Replace,
+}
+
+/// An event of one order as a record of fixed form: what nearly all messages of an order-by-order venue are.
+///
+/// A decoder that fills the same fields whatever the message is needs no branch on its type, and records can be
+/// gathered and looked at together before any is applied.  A field that the kind has no use for is 0 (the side:
+/// [`Side::Bid`]).  One cache line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(align(64))]
+pub struct OrderEvent {
+    /// The venue's sequence number of the message.
+    pub sequence: u64,
+    /// As [`Header::ts_event`].
+    pub ts_event: u64,
+    /// As [`Header::ts_recv`].
+    pub ts_recv: u64,
+    /// The order that is added, or the resting one that changes.
+    pub order_id: u64,
+    /// Replace: the new order.  Execute: the venue's number of the trade.
+    pub other_id: u64,
+    /// Add, replace: the order's price.  Execute at: that of the execution.
+    pub px: Price,
+    /// As [`Header::instrument_id`].
+    pub instrument_id: u32,
+    /// Shares: of the order that is added or takes another's place, or those that are taken.
+    pub size: u32,
+    /// What it does.
+    pub kind: OrderKind,
+    /// Add: the side.
+    pub side: Side,
+    /// Execute: whether it counts in time and sales and volume.
+    pub printable: bool,
+}
+
+const _: () = assert!(size_of::<OrderEvent>() == 64);
+
+impl OrderEvent {
+    /// What every event carries.
+    #[inline]
+    #[must_use]
+    pub const fn header(&self) -> Header {
+        Header {
+            instrument_id: self.instrument_id,
+            sequence: self.sequence,
+            ts_event: self.ts_event,
+            ts_recv: self.ts_recv,
+        }
+    }
+
+    /// The same as an event.
+    #[inline]
+    #[must_use]
+    pub fn event(&self) -> Event {
+        let Self {
+            order_id,
+            other_id,
+            px,
+            size,
+            side,
+            printable,
+            ..
+        } = *self;
+        let execute = |px| Event::Execute {
+            order_id,
+            size,
+            px,
+            trade_id: other_id,
+            printable,
+            conditions: 0,
+        };
+        match self.kind {
+            OrderKind::Add => Event::Add {
+                order_id,
+                side,
+                px,
+                size,
+            },
+            OrderKind::Execute => execute(None),
+            OrderKind::ExecuteAt => execute(Some(px)),
+            OrderKind::Cancel => Event::Cancel { order_id, size },
+            OrderKind::Delete => Event::Delete { order_id },
+            OrderKind::Replace => Event::Replace {
+                order_id,
+                new_order_id: other_id,
+                px,
+                size,
+            },
+        }
+    }
+}
+
 /// Where a decoder puts its events.
 pub trait Sink {
     /// Takes one event.
     fn event(&mut self, header: &Header, event: &Event);
+
+    /// Takes an order's event as a record; as an event, unless a sink has a use for the record.
+    #[inline]
+    fn order(&mut self, order: &OrderEvent) {
+        self.event(&order.header(), &order.event());
+    }
 }
 
 /// Collects events: for tests and tools, not for a hot path.

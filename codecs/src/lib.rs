@@ -18,6 +18,7 @@
 //! | [`event`] | the normalized model that every venue is mapped to |
 //! | [`outbound`] | what subscribers receive: JSON and FlatBuffers |
 //! | [`checksum`] | the checksum of a book that subscribers verify |
+//! | [`prefetch`](mod@prefetch) | memory that is needed soon |
 //!
 //! Read in this order: [`types`], [`wire`], [`moldudp64`], [`itch50`], [`event`], [`outbound`].
 #![cfg_attr(
@@ -38,6 +39,7 @@ pub mod itch50;
 mod length_prefixed;
 pub mod moldudp64;
 pub mod outbound;
+pub mod prefetch;
 pub mod protocol;
 pub mod soupbintcp;
 pub mod tops;

@@ -1,5 +1,7 @@
 //! ITCH messages to events.
 
+use core::mem::offset_of;
+
 use zerocopy::byteorder::big_endian::U16;
 use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
@@ -12,9 +14,10 @@ use super::{
 };
 use crate::DecodeError;
 use crate::event::{
-    self, Definition, Event, Header, Imbalance, Origin, Sink, Status, StatusAction, TradeKind,
+    self, Definition, Event, Header, Imbalance, OrderEvent, OrderKind, Origin, Sink, Status,
+    StatusAction, TradeKind,
 };
-use crate::types::{Side, Text};
+use crate::types::{Price, Side, Text};
 use crate::wire::{BeTimestamp48, Char, Fields};
 
 /// Nanoseconds in an hour.
@@ -140,6 +143,13 @@ impl Normalizer {
         }
     }
 
+    /// Whether the locate's symbol was told before.
+    #[inline(always)]
+    fn is_known(&self, locate: u16) -> bool {
+        let word = self.known.get(usize::from(locate / 64));
+        word.is_some_and(|word| word >> (locate % 64) & 1 != 0)
+    }
+
     /// The midnight that timestamps count from, if it is known.
     #[must_use]
     pub const fn midnight(&self) -> Option<u64> {
@@ -186,6 +196,109 @@ impl Normalizer {
         let midnight = (nearest / HOUR).saturating_mul(HOUR);
         self.midnight = Midnight::Found(midnight);
         midnight
+    }
+
+    /// One of the seven messages that make the book, without a branch on which.  `None` if it is none of them, or
+    /// if there is more to it: [`rare`](Self::rare) knows what.
+    #[inline(always)]
+    fn order(&self, bytes: &[u8], origin: Origin, midnight: u64) -> Option<OrderEvent> {
+        let layout = LAYOUTS.get(usize::from(*bytes.first()?))?;
+        if layout.length == 0 || bytes.len() < usize::from(layout.length) {
+            return None;
+        }
+        let [_, high, low, ..] = *bytes else {
+            return None;
+        };
+        let locate = u16::from_be_bytes([high, low]);
+        // The two bytes before the timestamp's six are not part of it.
+        let timestamp = u64::from_be_bytes(field(bytes, 3)?) & 0xffff_ffff_ffff;
+        let order_id = u64::from_be_bytes(field(bytes, NOWHERE)?);
+        let size = u32::from_be_bytes(field(bytes, usize::from(layout.size))?) & layout.has_size;
+        let px = u32::from_be_bytes(field(bytes, usize::from(layout.px))?) & layout.has_px;
+        let other_id =
+            u64::from_be_bytes(field(bytes, usize::from(layout.other_id))?) & layout.has_other_id;
+        let letter = *bytes.get(usize::from(layout.letter))?;
+        let sold = letter == b'S';
+        let bad_side = layout.has_side & !sold & (letter != b'B');
+        let unnamed = layout.has_side & !self.is_known(locate);
+        if (locate == 0) | bad_side | unnamed {
+            return None;
+        }
+        Some(OrderEvent {
+            sequence: origin.sequence,
+            ts_event: midnight.saturating_add(timestamp),
+            ts_recv: origin.ts_recv,
+            order_id,
+            other_id,
+            px: Price::from_4_decimals(i64::from(px)),
+            instrument_id: (u32::from(self.channel) << 16) | u32::from(locate),
+            size,
+            kind: layout.kind,
+            side: if layout.has_side & sold {
+                Side::Ask
+            } else {
+                Side::Bid
+            },
+            printable: match layout.kind {
+                OrderKind::Execute => true,
+                // Anything but `Y` is kept out of the volume; the shares are gone either way.
+                OrderKind::ExecuteAt => letter == b'Y',
+                _ => false,
+            },
+        })
+    }
+
+    /// Messages that don't make the book, and those of which something has to be learnt or refused first.
+    #[inline(never)]
+    fn rare<S: Sink>(
+        &mut self,
+        bytes: &[u8],
+        origin: Origin,
+        sink: &mut S,
+    ) -> Result<(), DecodeError> {
+        let Some(&message_type) = bytes.first() else {
+            return Err(DecodeError::EmptyBlock);
+        };
+        let adds = match message_type {
+            b'A' => {
+                let m = view::<AddOrder>(bytes)?;
+                side(m.buy_sell_indicator)?;
+                true
+            }
+            b'F' => {
+                let m = view::<AddOrderWithMpid>(bytes)?;
+                side(m.buy_sell_indicator)?;
+                true
+            }
+            b'D' => view::<OrderDelete>(bytes).map(|_| false)?,
+            b'U' => view::<OrderReplace>(bytes).map(|_| false)?,
+            b'E' => view::<OrderExecuted>(bytes).map(|_| false)?,
+            b'X' => view::<OrderCancel>(bytes).map(|_| false)?,
+            b'C' => view::<OrderExecutedWithPrice>(bytes).map(|_| false)?,
+            message_type => {
+                let (header, event) = self.other(message_type, bytes, origin)?;
+                if let (Event::Definition(_), Ok(directory)) =
+                    (&event, view::<StockDirectory>(bytes))
+                {
+                    self.learn(directory.stock_locate);
+                }
+                sink.event(&header, &event);
+                return Ok(());
+            }
+        };
+        // All seven have these fields at the same places.
+        let common = view::<OrderDelete>(bytes)?;
+        let locate = security(common.stock_locate)?;
+        let header = self.header(locate, common.timestamp, origin);
+        if adds && !self.learn(locate) {
+            // A recording that begins in mid-day has no directory: the order names its stock.
+            sink.event(&header, &Event::Definition(named(bytes)));
+        }
+        let midnight = self.midnight().unwrap_or(0);
+        if let Some(order) = self.order(bytes, origin, midnight) {
+            sink.order(&order);
+        }
+        Ok(())
     }
 
     /// All but the seven messages that make the book.
@@ -375,100 +488,153 @@ impl event::Normalizer for Normalizer {
         origin: Origin,
         sink: &mut S,
     ) -> Result<(), DecodeError> {
-        let Some(&message_type) = bytes.first() else {
-            return Err(DecodeError::EmptyBlock);
-        };
         // The messages that make the book first; they are nearly all of a day.
-        let (locate, timestamp, event) = match message_type {
-            b'A' => {
-                let m = view::<AddOrder>(bytes)?;
-                let add = Event::Add {
-                    order_id: m.order_reference_number.get(),
-                    side: side(m.buy_sell_indicator)?,
-                    px: m.price.price(),
-                    size: m.shares.get(),
-                };
-                (m.stock_locate, m.timestamp, add)
-            }
-            b'D' => {
-                let m = view::<OrderDelete>(bytes)?;
-                let delete = Event::Delete {
-                    order_id: m.order_reference_number.get(),
-                };
-                (m.stock_locate, m.timestamp, delete)
-            }
-            b'U' => {
-                let m = view::<OrderReplace>(bytes)?;
-                let replace = Event::Replace {
-                    order_id: m.original_order_reference_number.get(),
-                    new_order_id: m.new_order_reference_number.get(),
-                    px: m.price.price(),
-                    size: m.shares.get(),
-                };
-                (m.stock_locate, m.timestamp, replace)
-            }
-            b'E' => {
-                let m = view::<OrderExecuted>(bytes)?;
-                let execute = Event::Execute {
-                    order_id: m.order_reference_number.get(),
-                    size: m.executed_shares.get(),
-                    px: None,
-                    trade_id: m.match_number.get(),
-                    printable: true,
-                    conditions: 0,
-                };
-                (m.stock_locate, m.timestamp, execute)
-            }
-            b'X' => {
-                let m = view::<OrderCancel>(bytes)?;
-                let cancel = Event::Cancel {
-                    order_id: m.order_reference_number.get(),
-                    size: m.canceled_shares.get(),
-                };
-                (m.stock_locate, m.timestamp, cancel)
-            }
-            b'F' => {
-                let m = view::<AddOrderWithMpid>(bytes)?;
-                let add = Event::Add {
-                    order_id: m.order_reference_number.get(),
-                    side: side(m.buy_sell_indicator)?,
-                    px: m.price.price(),
-                    size: m.shares.get(),
-                };
-                (m.stock_locate, m.timestamp, add)
-            }
-            b'C' => {
-                let m = view::<OrderExecutedWithPrice>(bytes)?;
-                let execute = Event::Execute {
-                    order_id: m.order_reference_number.get(),
-                    size: m.executed_shares.get(),
-                    px: Some(m.execution_price.price()),
-                    trade_id: m.match_number.get(),
-                    // Anything but `Y` is kept out of the volume; the shares are gone either way.
-                    printable: m.printable.0 == b'Y',
-                    conditions: 0,
-                };
-                (m.stock_locate, m.timestamp, execute)
-            }
-            message_type => {
-                let (header, event) = self.other(message_type, bytes, origin)?;
-                if let (Event::Definition(_), Ok(directory)) =
-                    (&event, view::<StockDirectory>(bytes))
-                {
-                    self.learn(directory.stock_locate);
-                }
-                sink.event(&header, &event);
-                return Ok(());
-            }
+        let midnight = match self.midnight {
+            Midnight::Found(midnight) | Midnight::Given(midnight) => Some(midnight),
+            // Nothing will tell the day.
+            Midnight::Unknown if origin.ts_recv == 0 => Some(0),
+            Midnight::Unknown => None,
         };
-        let header = self.header(security(locate)?, timestamp, origin);
-        if matches!(event, Event::Add { .. }) && !self.learn(locate) {
-            // A recording that begins in mid-day has no directory: the order names its stock.
-            sink.event(&header, &Event::Definition(named(bytes)));
+        if let Some(midnight) = midnight
+            && let Some(order) = self.order(bytes, origin, midnight)
+        {
+            sink.order(&order);
+            return Ok(());
         }
-        sink.event(&header, &event);
-        Ok(())
+        self.rare(bytes, origin, sink)
     }
+}
+
+/// Where the fields of a message are that [`OrderEvent`] has, and which it has.
+#[derive(Debug, Clone, Copy)]
+struct Layout {
+    kind: OrderKind,
+    /// Bytes of the message; 0 = it isn't one that makes the book.
+    length: u8,
+    size: u8,
+    px: u8,
+    other_id: u8,
+    /// The letter that tells the side, or whether the execution counts.
+    letter: u8,
+    /// All ones if there is such a field, else 0.
+    has_size: u32,
+    has_px: u32,
+    has_other_id: u64,
+    /// Whether the letter is a side.
+    has_side: bool,
+}
+
+/// Any place within every message: what is read there isn't used.
+const NOWHERE: usize = offset_of!(OrderDelete, order_reference_number);
+
+impl Layout {
+    const NONE: Self = Self {
+        kind: OrderKind::Delete,
+        length: 0,
+        size: 0,
+        px: 0,
+        other_id: 0,
+        letter: 0,
+        has_size: 0,
+        has_px: 0,
+        has_other_id: 0,
+        has_side: false,
+    };
+
+    /// Offsets in a message of `length` bytes; [`NOWHERE`] = it has no such field.
+    #[allow(
+        clippy::cast_possible_truncation,
+        reason = "offsets within a message of at most 40 bytes"
+    )]
+    const fn new(
+        kind: OrderKind,
+        length: usize,
+        size: usize,
+        px: usize,
+        other_id: usize,
+        letter: usize,
+    ) -> Self {
+        Self {
+            kind,
+            length: length as u8,
+            size: size as u8,
+            px: px as u8,
+            other_id: other_id as u8,
+            letter: letter as u8,
+            has_size: if size == NOWHERE { 0 } else { u32::MAX },
+            has_px: if px == NOWHERE { 0 } else { u32::MAX },
+            has_other_id: if other_id == NOWHERE { 0 } else { u64::MAX },
+            has_side: matches!(kind, OrderKind::Add),
+        }
+    }
+}
+
+/// By type byte.  The seven messages have their common fields and the order's number at the same places.
+static LAYOUTS: [Layout; 256] = {
+    let mut layouts = [Layout::NONE; 256];
+    layouts[b'A' as usize] = Layout::new(
+        OrderKind::Add,
+        size_of::<AddOrder>(),
+        offset_of!(AddOrder, shares),
+        offset_of!(AddOrder, price),
+        NOWHERE,
+        offset_of!(AddOrder, buy_sell_indicator),
+    );
+    layouts[b'F' as usize] = Layout::new(
+        OrderKind::Add,
+        size_of::<AddOrderWithMpid>(),
+        offset_of!(AddOrderWithMpid, shares),
+        offset_of!(AddOrderWithMpid, price),
+        NOWHERE,
+        offset_of!(AddOrderWithMpid, buy_sell_indicator),
+    );
+    layouts[b'E' as usize] = Layout::new(
+        OrderKind::Execute,
+        size_of::<OrderExecuted>(),
+        offset_of!(OrderExecuted, executed_shares),
+        NOWHERE,
+        offset_of!(OrderExecuted, match_number),
+        NOWHERE,
+    );
+    layouts[b'C' as usize] = Layout::new(
+        OrderKind::ExecuteAt,
+        size_of::<OrderExecutedWithPrice>(),
+        offset_of!(OrderExecutedWithPrice, executed_shares),
+        offset_of!(OrderExecutedWithPrice, execution_price),
+        offset_of!(OrderExecutedWithPrice, match_number),
+        offset_of!(OrderExecutedWithPrice, printable),
+    );
+    layouts[b'X' as usize] = Layout::new(
+        OrderKind::Cancel,
+        size_of::<OrderCancel>(),
+        offset_of!(OrderCancel, canceled_shares),
+        NOWHERE,
+        NOWHERE,
+        NOWHERE,
+    );
+    layouts[b'D' as usize] = Layout::new(
+        OrderKind::Delete,
+        size_of::<OrderDelete>(),
+        NOWHERE,
+        NOWHERE,
+        NOWHERE,
+        NOWHERE,
+    );
+    layouts[b'U' as usize] = Layout::new(
+        OrderKind::Replace,
+        size_of::<OrderReplace>(),
+        offset_of!(OrderReplace, shares),
+        offset_of!(OrderReplace, price),
+        offset_of!(OrderReplace, new_order_reference_number),
+        NOWHERE,
+    );
+    layouts
+};
+
+/// The bytes of a field.
+#[inline(always)]
+fn field<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
+    bytes.get(at..)?.first_chunk::<N>().copied()
 }
 
 /// What an added order tells of its instrument: `A` and `F` have the stock at the same offset.
