@@ -41,6 +41,7 @@ use tickcast_codecs::{Level, Price, Side};
 use self::activity::{Activity, Flow, Quotas};
 use self::auction::Cross;
 use self::day::{Noiis, Phase};
+use self::engines::Engines;
 use self::halt::Halt;
 use self::instrument::Instrument;
 use self::trading::{Recent, Sweep};
@@ -50,6 +51,7 @@ mod activity;
 mod auction;
 mod config;
 mod day;
+mod engines;
 mod halt;
 mod instrument;
 mod messages;
@@ -84,7 +86,7 @@ pub struct Market {
     instruments: Vec<Instrument>,
     activity: Activity,
     quotas: Quotas,
-    order_reference_number: u64,
+    engines: Engines,
     match_number: u64,
     recent: Recent,
     /// The last system event.
@@ -134,7 +136,7 @@ impl Market {
             instruments,
             activity: Activity::new(&weights),
             quotas: Quotas::new(config.mix),
-            order_reference_number: 0,
+            engines: Engines::new(&weights),
             match_number: 0,
             recent: Recent::default(),
             event: None,

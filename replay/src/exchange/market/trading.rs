@@ -202,7 +202,7 @@ impl Market {
     }
 
     fn add_shares(&mut self, at: usize, side: Side, tick: u32, shares: u32, out: &mut Vec<u8>) {
-        let id = self.new_order();
+        let id = self.engines.new_order(at, &mut self.random);
         let mpid = match self.random.one_in(5) {
             true => 1 + self.random.below(6),
             false => 0,
@@ -290,7 +290,7 @@ impl Market {
             shares = self.shares();
         }
         let mut tick = self.passive_tick(at, side);
-        let id = self.new_order();
+        let id = self.engines.new_order(at, &mut self.random);
         let book = &mut self.instruments[at].book;
         if book.queues(side).len() >= self.config.shape.levels_max() && !book.has_level(side, tick)
         {
@@ -411,12 +411,6 @@ impl Market {
         let instrument = &self.instruments[at];
         let middle = (instrument.wire_price(bid) + instrument.wire_price(ask)) / 2;
         self.tell_trade(at, shares, middle, match_number, out);
-    }
-
-    /// Numbers rise; those of orders that aren't displayed are missing.
-    fn new_order(&mut self) -> u64 {
-        self.order_reference_number += 4 * (1 + u64::from(self.random.geometric(1)));
-        self.order_reference_number
     }
 
     pub(super) fn new_match(&mut self, at: usize) -> u64 {
