@@ -9,12 +9,15 @@
 
 use tickcast_codecs::types::{Price, Side};
 
+use crate::book_side::{self, BookSide};
+use crate::channel_books::Sides;
 use crate::checksum::checksum;
 use crate::error::Fault;
 use crate::ladder::{Ladder, Ladders, Rung};
 use crate::level::{Level, Order};
 use crate::limits::{INSTRUMENTS_MAX, Limits};
 use crate::orders::{NotStored, OrderStore};
+use crate::pages::Pages;
 
 /// The instrument's number within its channel.
 #[inline]
@@ -154,11 +157,7 @@ impl OrderBooks {
     #[must_use]
     pub fn book(&self, instrument_id: u32) -> Book<'_> {
         let instrument = local(instrument_id);
-        Book {
-            instrument,
-            ladders: self.table.get(instrument),
-            store: Some(&self.store),
-        }
+        Book::linked(instrument, self.table.get(instrument), Some(&self.store))
     }
 
     /// A new order joins the end of its level's queue.
@@ -374,7 +373,7 @@ impl OrderBooks {
 }
 
 #[inline]
-fn check_new(order: Order) -> Result<(), Fault> {
+pub(crate) fn check_new(order: Order) -> Result<(), Fault> {
     let Order {
         order_id, px, size, ..
     } = order;
@@ -492,11 +491,7 @@ impl LevelBooks {
     #[must_use]
     pub fn book(&self, instrument_id: u32) -> Book<'_> {
         let instrument = local(instrument_id);
-        Book {
-            instrument,
-            ladders: self.table.get(instrument),
-            store: None,
-        }
+        Book::linked(instrument, self.table.get(instrument), None)
     }
 
     /// A level is now this; size 0 removes it, which is no fault if it isn't there.
@@ -615,50 +610,136 @@ impl LevelBooks {
 #[derive(Debug, Clone, Copy)]
 pub struct Book<'a> {
     instrument: u16,
-    ladders: &'a Ladders,
-    /// Where its orders are, if it is kept by order.
-    store: Option<&'a OrderStore>,
+    kept: Kept<'a>,
 }
 
+/// How it is kept.
+#[derive(Debug, Clone, Copy)]
+enum Kept<'a> {
+    /// By a shard, by order.
+    Paged(&'a Sides, &'a Pages),
+    /// By order, queues linked; or by price, without a store.
+    Linked(&'a Ladders, Option<&'a OrderStore>),
+}
+
+/// Levels of one side, best first.
+#[derive(Debug, Clone)]
+pub struct Levels<'a>(LevelsOf<'a>);
+
+#[derive(Debug, Clone)]
+enum LevelsOf<'a> {
+    Paged {
+        side: Side,
+        levels: &'a BookSide,
+        ranks: core::ops::Range<usize>,
+    },
+    Linked(&'a Ladder, core::iter::Rev<core::slice::Iter<'a, Rung>>),
+}
+
+impl Iterator for Levels<'_> {
+    type Item = Level;
+
+    #[inline]
+    fn next(&mut self) -> Option<Level> {
+        match &mut self.0 {
+            LevelsOf::Paged {
+                side,
+                levels,
+                ranks,
+            } => levels.level(*side, ranks.next()?),
+            LevelsOf::Linked(ladder, rungs) => rungs.next().map(|rung| ladder.level_of(rung)),
+        }
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        let left = match &self.0 {
+            LevelsOf::Paged { ranks, .. } => ranks.len(),
+            LevelsOf::Linked(_, rungs) => rungs.len(),
+        };
+        (left, Some(left))
+    }
+}
+
+impl ExactSizeIterator for Levels<'_> {}
+
 impl<'a> Book<'a> {
+    pub(crate) fn paged(instrument: u16, sides: &'a Sides, pages: &'a Pages) -> Self {
+        Self {
+            instrument,
+            kept: Kept::Paged(sides, pages),
+        }
+    }
+
+    fn linked(instrument: u16, ladders: &'a Ladders, store: Option<&'a OrderStore>) -> Self {
+        Self {
+            instrument,
+            kept: Kept::Linked(ladders, store),
+        }
+    }
+
     /// Levels of the bid side, best first.
-    pub fn bids(&self) -> impl ExactSizeIterator<Item = Level> + Clone + 'a {
+    #[must_use]
+    pub fn bids(&self) -> Levels<'a> {
         self.levels(Side::Bid)
     }
 
     /// Levels of the ask side, best first.
-    pub fn asks(&self) -> impl ExactSizeIterator<Item = Level> + Clone + 'a {
+    #[must_use]
+    pub fn asks(&self) -> Levels<'a> {
         self.levels(Side::Ask)
     }
 
     /// Levels of one side, best first.
-    pub fn levels(&self, side: Side) -> impl ExactSizeIterator<Item = Level> + Clone + 'a {
-        self.ladders.side(side).levels()
+    #[must_use]
+    pub fn levels(&self, side: Side) -> Levels<'a> {
+        Levels(match self.kept {
+            Kept::Paged(sides, _) => {
+                let levels = &sides[side as usize];
+                LevelsOf::Paged {
+                    side,
+                    levels,
+                    ranks: 0..levels.len(),
+                }
+            }
+            Kept::Linked(ladders, _) => {
+                let ladder = ladders.side(side);
+                LevelsOf::Linked(ladder, ladder.rungs())
+            }
+        })
     }
 
     /// The best level of one side.
     #[inline]
     #[must_use]
     pub fn best(&self, side: Side) -> Option<Level> {
-        self.ladders.side(side).best()
+        match self.kept {
+            Kept::Paged(sides, _) => sides[side as usize].best(side),
+            Kept::Linked(ladders, _) => ladders.side(side).best(),
+        }
     }
 
     /// The level at a price.
     #[must_use]
     pub fn level(&self, side: Side, px: Price) -> Option<Level> {
-        self.ladders.side(side).level(px)
+        match self.kept {
+            Kept::Paged(sides, _) => sides[side as usize].level_at(side, px),
+            Kept::Linked(ladders, _) => ladders.side(side).level(px),
+        }
     }
 
     /// How many levels one side has.
     #[must_use]
     pub fn level_count(&self, side: Side) -> usize {
-        self.ladders.side(side).len()
+        match self.kept {
+            Kept::Paged(sides, _) => sides[side as usize].len(),
+            Kept::Linked(ladders, _) => ladders.side(side).len(),
+        }
     }
 
     /// Whether neither side has a level.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.ladders.level_count() == 0
+        self.best(Side::Bid).is_none() && self.best(Side::Ask).is_none()
     }
 
     /// Whether the best bid is above the best ask.  (At the same price the book is locked, which is valid.)
@@ -672,30 +753,40 @@ impl<'a> Book<'a> {
     }
 
     /// Orders of one side: the best level first, in queue order.  None in a book by price.
+    ///
+    /// Of a [`Market`](crate::Market)'s book this looks at the orders of all instruments, a few milliseconds
+    /// where there are a million: its queues are in no list.
     pub fn orders(&self, side: Side) -> impl Iterator<Item = Order> + 'a {
-        let (ladders, store) = (self.ladders, self.store);
-        store.into_iter().flat_map(move |store| {
+        let (linked, paged) = match self.kept {
+            Kept::Paged(_, pages) => (None, paged_orders(pages, self.instrument, side)),
+            Kept::Linked(ladders, store) => (store.map(|store| (ladders, store)), Vec::new()),
+        };
+        let linked = linked.into_iter().flat_map(move |(ladders, store)| {
             let rungs = ladders.side(side).rungs();
             rungs.flat_map(move |rung| store.queue(rung))
-        })
+        });
+        linked.chain(paged)
     }
 
-    /// Orders of one level in queue order.  None in a book by price.
+    /// Orders of one level in queue order.  None in a book by price.  Costs what [`orders`](Self::orders) does.
     pub fn orders_at(&self, side: Side, px: Price) -> impl Iterator<Item = Order> + 'a {
-        let ladder = self.ladders.side(side);
-        let rung = ladder.find(px).ok().map(|at| ladder.rung(at));
-        self.store
-            .zip(rung)
-            .into_iter()
-            .flat_map(|(store, rung)| store.queue(rung))
+        self.orders(side).filter(move |order| order.px == px)
     }
 
     /// A live order of this book.  None in a book by price.
     #[must_use]
     pub fn order(&self, order_id: u64) -> Option<Order> {
-        let store = self.store?;
-        let slot = store.slot(store.find(order_id)?);
-        (slot.instrument == self.instrument).then(|| slot.order())
+        match self.kept {
+            Kept::Paged(_, pages) => {
+                let (_, resting) = pages.find(order_id)?;
+                (resting.instrument == self.instrument).then(|| resting.order(order_id))
+            }
+            Kept::Linked(_, store) => {
+                let store = store?;
+                let slot = store.slot(store.find(order_id)?);
+                (slot.instrument == self.instrument).then(|| slot.order())
+            }
+        }
     }
 
     /// The checksum of the ten best levels: see [`checksum`].
@@ -703,4 +794,17 @@ impl<'a> Book<'a> {
     pub fn checksum(&self) -> u32 {
         checksum(self.bids(), self.asks())
     }
+}
+
+/// Best level first, then in queue order.
+fn paged_orders(pages: &Pages, instrument: u16, side: Side) -> Vec<Order> {
+    let mut orders = pages.orders_of(instrument);
+    orders.retain(|(_, order)| order.side == side);
+    orders.sort_unstable_by_key(|(rank, order)| {
+        (
+            core::cmp::Reverse(book_side::deep_key(side, order.px)),
+            *rank,
+        )
+    });
+    orders.into_iter().map(|(_, order)| order).collect()
 }

@@ -53,7 +53,8 @@ impl Ladder {
         self.rungs.len()
     }
 
-    fn level_of(&self, rung: &Rung) -> Level {
+    #[inline]
+    pub(crate) fn level_of(&self, rung: &Rung) -> Level {
         Level {
             // The key function is its own inverse.
             px: Price(key(self.side, Price(rung.key))),
@@ -71,12 +72,7 @@ impl Ladder {
     }
 
     /// Best first.
-    pub(crate) fn levels(&self) -> impl ExactSizeIterator<Item = Level> + Clone + '_ {
-        self.rungs.iter().rev().map(|rung| self.level_of(rung))
-    }
-
-    /// Best first.
-    pub(crate) fn rungs(&self) -> impl ExactSizeIterator<Item = &Rung> + Clone + '_ {
+    pub(crate) fn rungs(&self) -> core::iter::Rev<core::slice::Iter<'_, Rung>> {
         self.rungs.iter().rev()
     }
 
@@ -175,7 +171,10 @@ mod tests {
     }
 
     fn prices(ladder: &Ladder) -> Vec<i64> {
-        ladder.levels().map(|level| level.px.0).collect()
+        ladder
+            .rungs()
+            .map(|rung| ladder.level_of(rung).px.0)
+            .collect()
     }
 
     #[test]

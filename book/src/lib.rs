@@ -23,7 +23,9 @@
 
 #![forbid(unsafe_code)]
 
+mod book_side;
 pub mod books;
+mod channel_books;
 pub mod checksum;
 pub mod error;
 pub mod integrity;
@@ -33,6 +35,7 @@ pub mod limits;
 pub mod link;
 pub mod market;
 mod orders;
+mod pages;
 pub mod replica;
 pub mod report;
 pub mod snapshot;
@@ -48,4 +51,6 @@ pub use market::{Applied, Market, Mic};
 pub use replica::Replica;
 pub use report::Report;
 pub use snapshot::BookSnapshot;
-pub use update::{NoUpdates, OrderAction, OrderUpdate, Update, UpdateKind, UpdateSink, flags};
+pub use update::{
+    BestChange, NoUpdates, OrderAction, OrderUpdate, Update, UpdateKind, UpdateSink, flags,
+};

@@ -37,3 +37,20 @@ impl Default for Limits {
 /// Snapshots that a reactor may have asked for and not got: more instruments than one subscription names
 /// at once are asked for in turns.
 pub const SNAPSHOT_REQUESTS_MAX: usize = 4_096;
+
+/// Slots by reference number for each live order, on average.
+///
+/// So 96 bytes an order at most.  Where orders go at random, one of 400 lives so long that its page is taken from
+/// it and it costs a place in a table; with 4 it would be one of 50.
+pub const SLOTS_PER_ORDER: usize = 12;
+
+/// Pages of 16 KiB that a channel may have however few orders live.
+pub const PAGES_MIN: usize = 256;
+
+/// Orders of the 1,024 numbers of a page for which a page is worth its memory.
+pub const DENSE_ORDERS: u32 = 64;
+
+/// Orders' events that wait to be applied together.
+///
+/// Enough that memory answers for the last while the first are applied; what waits fits the first-level cache (8 KiB).
+pub const WAITING_MAX: usize = 64;

@@ -205,6 +205,11 @@ impl Publisher {
 }
 
 impl UpdateSink for Publisher {
+    #[inline]
+    fn wants(&self, instrument_id: u32) -> bool {
+        self.shared.interest[slot(instrument_id)].load(Ordering::Relaxed) != 0
+    }
+
     fn update(&mut self, update: &Update) {
         let last = update.flags & flags::LAST != 0;
         if self.wanted(update) {

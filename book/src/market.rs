@@ -7,19 +7,30 @@
 //! It doesn't know about gaps: who arbitrates the lines says so with [`Market::set_stale`] and
 //! [`Market::set_live`], and sends a `Clear` where a snapshot starts the books anew.
 
-use tickcast_codecs::event::{Definition, Event, Header, Status, Trade, TradeKind};
+use tickcast_codecs::event::{
+    Definition, Event, Header, OrderEvent, OrderKind, Status, Trade, TradeKind,
+};
 use tickcast_codecs::types::{Price, Side, Text};
 
-use crate::books::{Book, LevelBooks, Modified, OrderBooks, Reduced, Touched, local};
+use crate::book_side::Changed;
+use crate::books::{Book, LevelBooks, local};
+use crate::channel_books::{ChannelBooks, Hint, Modified, Reduced, prefetch_instrument};
 use crate::error::{BookError, Fault};
 use crate::integrity::{BookState, Counters, Integrity};
 use crate::level::{BookKind, Level, Order};
-use crate::limits::{INSTRUMENTS_MAX, Limits};
+use crate::limits::{INSTRUMENTS_MAX, Limits, WAITING_MAX};
 use crate::snapshot::BookSnapshot;
-use crate::update::{OrderAction, Update, UpdateKind, UpdateSink, flags, order_update};
+use crate::update::{BestChange, OrderAction, Update, UpdateKind, UpdateSink, flags, order_update};
 
 /// A venue's market identifier code (ISO 10383): `XNAS`, `IEXG`.
 pub type Mic = Text<4>;
+
+/// An order's event that isn't applied yet.
+#[derive(Debug, Clone, Copy)]
+struct Waiting {
+    order: OrderEvent,
+    hint: Hint,
+}
 
 /// What became of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,22 +50,35 @@ pub struct Applied {
 struct Instrument {
     definition: Option<Definition>,
     status: Option<Status>,
-    book_sequence: u64,
     first_fault: Option<BookError>,
     crossed_at: Option<u64>,
 }
 
+/// What each message of an instrument asks and changes, of [`Instrument`] in short.
+#[derive(Debug, Clone, Copy, Default)]
+struct Standing {
+    book_sequence: u64,
+    /// There is a definition.
+    defined: bool,
+    /// There is a first fault.
+    faulty: bool,
+    crossed: bool,
+}
+
 /// All books of one channel of one venue.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Market {
     venue: Mic,
     channel: u16,
     /// Not known before the first book event.
     kind: Option<BookKind>,
-    orders: OrderBooks,
+    orders: ChannelBooks,
     levels: LevelBooks,
     /// By number within the channel; number 0 is the channel itself.
     instruments: Vec<Instrument>,
+    /// As long as that.
+    standings: Vec<Standing>,
+    waiting: Vec<Waiting>,
     /// Whether a gap is open.
     stale: bool,
     /// The header of the last event applied.
@@ -67,6 +91,8 @@ struct Tell<'a, U> {
     out: &'a mut U,
     header: Header,
     flags: u8,
+    /// Whether changes of the book are of interest.
+    wanted: bool,
     /// [`flags::LAST`], or 0 while the venue says that the book isn't consistent.
     last: u8,
 }
@@ -82,28 +108,39 @@ impl<U: UpdateSink> Tell<'_, U> {
     }
 
     /// Others follow.
-    #[inline]
+    #[inline(always)]
     fn more(&mut self, kind: UpdateKind) {
-        self.with(kind, 0);
+        if self.wanted {
+            self.with(kind, 0);
+        }
+    }
+
+    /// Others follow; of interest to more than those who follow the book.
+    #[inline(always)]
+    fn always(&mut self, kind: UpdateKind) {
+        let last = if self.wanted { 0 } else { self.last };
+        self.with(kind, last);
     }
 
     /// The last one.
-    #[inline]
+    #[inline(always)]
     fn last(&mut self, kind: UpdateKind) {
-        self.with(kind, self.last);
+        if self.wanted {
+            self.with(kind, self.last);
+        }
     }
 }
 
 #[inline]
-fn order(action: OrderAction, order: Order, size: u32) -> UpdateKind {
+fn order_told(action: OrderAction, order: Order, size: u32) -> UpdateKind {
     UpdateKind::Order(order_update(action, order, size))
 }
 
 #[inline]
-fn level(side: Side, touched: Touched) -> UpdateKind {
+fn level(side: Side, changed: Changed) -> UpdateKind {
     UpdateKind::Level {
         side,
-        level: touched.level,
+        level: changed.level,
     }
 }
 
@@ -125,9 +162,11 @@ impl Market {
             venue,
             channel,
             kind: None,
-            orders: OrderBooks::new(limits),
+            orders: ChannelBooks::new(limits),
             levels: LevelBooks::new(limits),
             instruments: Vec::new(),
+            standings: Vec::new(),
+            waiting: Vec::with_capacity(WAITING_MAX),
             stale: false,
             last: Header::default(),
             counters: Counters::default(),
@@ -140,8 +179,13 @@ impl Market {
         self.orders.reserve(orders, instruments);
         self.levels.reserve(instruments);
         if instruments > self.instruments.len() {
-            self.instruments.resize(instruments, Instrument::default());
+            self.grow(instruments);
         }
+    }
+
+    fn grow(&mut self, instruments: usize) {
+        self.instruments.resize(instruments, Instrument::default());
+        self.standings.resize(instruments, Standing::default());
     }
 
     /// The venue.
@@ -189,8 +233,7 @@ impl Market {
     }
 
     fn is_faulty(&self, instrument_id: u32) -> bool {
-        self.instrument(instrument_id)
-            .is_some_and(|instrument| instrument.first_fault.is_some())
+        self.standing(instrument_id).faulty
     }
 
     /// What is known of the book's trustworthiness.
@@ -221,8 +264,7 @@ impl Market {
     /// How many messages changed this book so far.
     #[must_use]
     pub fn book_sequence(&self, instrument_id: u32) -> u64 {
-        self.instrument(instrument_id)
-            .map_or(0, |instrument| instrument.book_sequence)
+        self.standing(instrument_id).book_sequence
     }
 
     /// All instruments that have a definition, by number.
@@ -287,6 +329,7 @@ impl Market {
                 ..self.last
             },
             flags: flags::SNAPSHOT | bad(state),
+            wanted: true,
             last: flags::LAST,
         };
         tell.more(UpdateKind::SnapshotBegin);
@@ -310,7 +353,7 @@ impl Market {
                 }
                 BookKind::ByOrder => {
                     for resting in book.orders(side) {
-                        tell.more(order(OrderAction::Add, resting, resting.size));
+                        tell.more(order_told(OrderAction::Add, resting, resting.size));
                     }
                 }
             }
@@ -329,31 +372,33 @@ impl Market {
         core::mem::swap(&mut self.orders, &mut other.orders);
         core::mem::swap(&mut self.levels, &mut other.levels);
         core::mem::swap(&mut self.instruments, &mut other.instruments);
+        core::mem::swap(&mut self.standings, &mut other.standings);
         if self.instruments.len() < other.instruments.len() {
-            self.instruments
-                .resize(other.instruments.len(), Instrument::default());
+            self.grow(other.instruments.len());
         }
         for (new, old) in self.instruments.iter_mut().zip(&other.instruments) {
             new.definition = new.definition.or(old.definition);
             new.status = new.status.or(old.status);
+        }
+        for (new, old) in self.standings.iter_mut().zip(&other.standings) {
+            new.defined |= old.defined;
             new.book_sequence = old.book_sequence + 1;
         }
-        let count = |is: fn(&Instrument) -> bool| {
-            self.instruments.iter().filter(|one| is(one)).count() as u64
-        };
-        self.counters.faulty_now = count(|one| one.first_fault.is_some());
-        self.counters.crossed_now = count(|one| one.crossed_at.is_some());
+        let count =
+            |is: fn(&Standing) -> bool| self.standings.iter().filter(|one| is(one)).count() as u64;
+        self.counters.faulty_now = count(|one| one.faulty);
+        self.counters.crossed_now = count(|one| one.crossed);
         self.last.sequence = sequence;
         self.last.ts_event = self.last.ts_event.max(other.last.ts_event);
         let header = self.last;
-        self.tell_channel(&header, UpdateKind::Resync, out);
+        self.tell_channel(header, UpdateKind::Resync, out);
     }
 
     /// Nothing was received yet: no book of the channel can be trusted until [`set_live`](Self::set_live).
     pub fn begin_stale<U: UpdateSink>(&mut self, out: &mut U) {
         self.stale = true;
         let header = self.last;
-        self.tell_channel(&header, UpdateKind::Stale, out);
+        self.tell_channel(header, UpdateKind::Stale, out);
     }
 
     /// A gap was declared: no book of the channel can be trusted until [`set_live`](Self::set_live).
@@ -364,7 +409,7 @@ impl Market {
             self.counters.gaps += 1;
         }
         self.stale = true;
-        self.tell_channel(header, UpdateKind::Stale, out);
+        self.tell_channel(*header, UpdateKind::Stale, out);
     }
 
     /// The gap is repaired.  Books with a fault of their own stay stale.
@@ -372,13 +417,13 @@ impl Market {
     /// Of the header only sequence and times count.
     pub fn set_live<U: UpdateSink>(&mut self, header: &Header, out: &mut U) {
         self.stale = false;
-        self.tell_channel(header, UpdateKind::Live, out);
+        self.tell_channel(*header, UpdateKind::Live, out);
     }
 
-    fn tell_channel<U: UpdateSink>(&self, header: &Header, kind: UpdateKind, out: &mut U) {
+    fn tell_channel<U: UpdateSink>(&self, header: Header, kind: UpdateKind, out: &mut U) {
         let header = Header {
             instrument_id: u32::from(self.channel) << 16,
-            ..*header
+            ..header
         };
         out.update(&Update {
             header,
@@ -390,54 +435,17 @@ impl Market {
     /// Applies one event, and tells what changed.
     #[inline]
     pub fn apply<U: UpdateSink>(&mut self, header: &Header, event: &Event, out: &mut U) -> Applied {
+        let header = *header;
+        if let Some(order) = OrderEvent::from_event(&header, event) {
+            return self.apply_order(&order, out);
+        }
         self.counters.events += 1;
         let number = local(header.instrument_id);
         if !self.is_own(header.instrument_id) || (number == 0 && needs_instrument(event)) {
             return self.refuse(header, Fault::BadInstrument, flags::LAST, out);
         }
-        self.last = *header;
+        self.last = header;
         match *event {
-            Event::Add {
-                order_id,
-                side,
-                px,
-                size,
-            } => {
-                let new = Order {
-                    order_id,
-                    side,
-                    px,
-                    size,
-                };
-                self.add(header, new, out)
-            }
-            Event::Execute {
-                order_id,
-                size,
-                px,
-                trade_id,
-                printable,
-                conditions,
-            } => {
-                let trade = Trade {
-                    kind: TradeKind::Displayed,
-                    side: None,
-                    px: px.unwrap_or_default(),
-                    size: u64::from(size),
-                    trade_id,
-                    printable,
-                    conditions,
-                };
-                self.execute(header, order_id, size, px, trade, out)
-            }
-            Event::Cancel { order_id, size } => self.cancel(header, order_id, Some(size), out),
-            Event::Delete { order_id } => self.cancel(header, order_id, None, out),
-            Event::Replace {
-                order_id,
-                new_order_id,
-                px,
-                size,
-            } => self.replace(header, order_id, new_order_id, px, size, out),
             Event::Modify {
                 order_id,
                 px,
@@ -484,144 +492,397 @@ impl Market {
             Event::Imbalance(imbalance) => self.pass(header, UpdateKind::Imbalance(imbalance), out),
             Event::Definition(definition) => {
                 self.instrument_mut(number).definition = Some(definition);
+                self.standing_mut(number).defined = true;
                 self.pass(header, UpdateKind::Definition(definition), out)
             }
             Event::Clear => self.clear(header, out),
+            // Taken above.
+            Event::Add { .. }
+            | Event::Execute { .. }
+            | Event::Cancel { .. }
+            | Event::Delete { .. }
+            | Event::Replace { .. } => unreachable!("an order's event is applied as a record"),
         }
     }
 
+    /// Takes an order's event that [`apply_waiting`](Self::apply_waiting) applies; false = it must be called now,
+    /// since no more can wait.
+    ///
+    /// The memory that events need is asked for before the first is applied: some thirty together cost a third of
+    /// what they do one by one.
+    #[inline(always)]
+    pub fn wait(&mut self, order: &OrderEvent) -> bool {
+        let hint = self.orders.look_up(order);
+        prefetch_instrument(&self.standings, order.instrument_id);
+        self.waiting.push(Waiting {
+            order: *order,
+            hint,
+        });
+        self.waiting.len() < WAITING_MAX
+    }
+
+    /// Applies the events that wait, in their order, and tells what changed; `applied` is called after each.
     #[inline]
-    fn add<U: UpdateSink>(&mut self, header: &Header, new: Order, out: &mut U) -> Applied {
+    pub fn apply_waiting<U: UpdateSink>(
+        &mut self,
+        out: &mut U,
+        mut applied: impl FnMut(&Self, &OrderEvent, &Applied),
+    ) {
+        let mut waiting = core::mem::take(&mut self.waiting);
+        for Waiting { order, hint } in &mut waiting {
+            self.orders.look_at_order(order, hint);
+        }
+        for Waiting { order, hint } in &mut waiting {
+            self.orders.look_at_levels(order, hint);
+        }
+        for Waiting { order, hint } in &waiting {
+            let one = self.apply_hinted(order, hint, out);
+            applied(self, order, &one);
+        }
+        waiting.clear();
+        self.waiting = waiting;
+    }
+
+    /// Applies one order's event, and tells what changed.
+    pub fn apply_order<U: UpdateSink>(&mut self, order: &OrderEvent, out: &mut U) -> Applied {
+        let hint = self.orders.look_up(order);
+        self.apply_hinted(order, &hint, out)
+    }
+
+    #[inline(always)]
+    fn apply_hinted<U: UpdateSink>(
+        &mut self,
+        order: &OrderEvent,
+        hint: &Hint,
+        out: &mut U,
+    ) -> Applied {
+        self.counters.events += 1;
+        let header = order.header();
+        if !self.is_own(header.instrument_id) || local(header.instrument_id) == 0 {
+            return self.refuse(header, Fault::BadInstrument, flags::LAST, out);
+        }
+        self.last.instrument_id = order.instrument_id;
+        self.last.sequence = order.sequence;
+        self.last.ts_event = order.ts_event;
+        self.last.ts_recv = order.ts_recv;
         if !self.is_kind(BookKind::ByOrder) {
             return self.refuse(header, Fault::OtherKind, flags::LAST, out);
         }
-        let touched = match self.orders.add(header.instrument_id, new) {
-            Ok(touched) => touched,
-            Err(fault) => return self.refuse(header, fault, flags::LAST, out),
+        match order.kind {
+            OrderKind::Add => self.add(header, order, hint, out),
+            OrderKind::Delete => self.delete(header, order.order_id, hint, out),
+            OrderKind::Replace => self.replace(header, order, hint, out),
+            OrderKind::Cancel => self.cancel(header, order, hint, out),
+            OrderKind::Execute | OrderKind::ExecuteAt => self.execute(header, order, hint, out),
+        }
+    }
+
+    #[inline(always)]
+    fn add<U: UpdateSink>(
+        &mut self,
+        header: Header,
+        order: &OrderEvent,
+        hint: &Hint,
+        out: &mut U,
+    ) -> Applied {
+        let new = Order {
+            order_id: order.order_id,
+            side: order.side,
+            px: order.px,
+            size: order.size,
         };
+        match self.orders.add_to_slot(header.instrument_id, &new, hint) {
+            Some(changed) => self.added(header, &new, changed, out),
+            None => self.add_anywhere(header, new, out),
+        }
+    }
+
+    #[inline(never)]
+    fn add_anywhere<U: UpdateSink>(&mut self, header: Header, new: Order, out: &mut U) -> Applied {
+        match self.orders.add(header.instrument_id, new) {
+            Ok(changed) => self.added(header, &new, changed, out),
+            Err(fault) => self.refuse(header, fault, flags::LAST, out),
+        }
+    }
+
+    #[inline(always)]
+    fn added<U: UpdateSink>(
+        &mut self,
+        header: Header,
+        new: &Order,
+        changed: Changed,
+        out: &mut U,
+    ) -> Applied {
         let (mut applied, mut tell) = self.accept(header, None, flags::LAST, out);
-        tell.more(order(OrderAction::Add, new, new.size));
-        tell.last(level(new.side, touched));
-        applied.crossed = touched.at_best && self.check_crossed(header);
+        tell.more(order_told(OrderAction::Add, *new, new.size));
+        tell.last(level(new.side, changed));
+        applied.crossed = self.finish(header, new.side, changed, out);
         applied
     }
 
-    #[inline]
+    /// What an order's event ends with: the best level is told if it changed, and whether both sides cross is
+    /// looked at if its price did.  Whether this message crossed them.
+    #[inline(always)]
+    fn finish<U: UpdateSink>(
+        &mut self,
+        header: Header,
+        side: Side,
+        changed: Changed,
+        out: &mut U,
+    ) -> bool {
+        if changed.at_best {
+            self.tell_best(header, side, out);
+        }
+        changed.best_moved && self.check_crossed(header)
+    }
+
+    #[inline(always)]
+    fn tell_best<U: UpdateSink>(&self, header: Header, side: Side, out: &mut U) {
+        let best = if self.kind == Some(BookKind::ByOrder) {
+            self.orders.best(header.instrument_id, side)
+        } else {
+            self.levels.book(header.instrument_id).best(side)
+        };
+        out.best(&BestChange {
+            header: header,
+            side,
+            best,
+        });
+    }
+
+    #[inline(always)]
     fn execute<U: UpdateSink>(
         &mut self,
-        header: &Header,
-        order_id: u64,
-        size: u32,
-        px: Option<Price>,
-        trade: Trade,
+        header: Header,
+        order: &OrderEvent,
+        hint: &Hint,
         out: &mut U,
     ) -> Applied {
-        if !self.is_kind(BookKind::ByOrder) {
-            return self.refuse(header, Fault::OtherKind, flags::LAST, out);
+        let &OrderEvent { order_id, size, .. } = order;
+        match self
+            .orders
+            .reduce_in_slot(header.instrument_id, order_id, Some(size), hint)
+        {
+            Some(reduced) => self.executed(header, order, reduced, out),
+            None => self.execute_anywhere(header, order, out),
         }
-        let reduced = match self.orders.reduce(header.instrument_id, order_id, size) {
-            Ok(reduced) => reduced,
-            Err(fault) => return self.refuse(header, fault, flags::LAST, out),
-        };
+    }
+
+    #[inline(never)]
+    fn execute_anywhere<U: UpdateSink>(
+        &mut self,
+        header: Header,
+        order: &OrderEvent,
+        out: &mut U,
+    ) -> Applied {
+        let reduced = self
+            .orders
+            .reduce(header.instrument_id, order.order_id, order.size);
+        match reduced {
+            Ok(reduced) => self.executed(header, order, reduced, out),
+            Err(fault) => self.refuse(header, fault, flags::LAST, out),
+        }
+    }
+
+    #[inline(always)]
+    fn executed<U: UpdateSink>(
+        &mut self,
+        header: Header,
+        order: &OrderEvent,
+        reduced: Reduced,
+        out: &mut U,
+    ) -> Applied {
+        let size = order.size;
+        let at = (order.kind == OrderKind::ExecuteAt).then_some(order.px);
         // A print at no price is no trade, though the order has lost its shares.
-        let bad_px = px.filter(|px| px.0 <= 0);
+        let bad_px = at.filter(|px| px.0 <= 0);
         let fault = over(&reduced, size).or(bad_px.map(|px| Fault::BadPrice { px }));
-        let (mut applied, mut tell) = self.accept(header, fault, flags::LAST, out);
         let Reduced {
             order: resting,
             taken,
-            touched,
+            changed,
         } = reduced;
-        if trade.printable && bad_px.is_none() {
-            tell.more(UpdateKind::Trade(Trade {
+        let (mut applied, mut tell) = self.accept(header, fault, flags::LAST, out);
+        if order.printable && bad_px.is_none() {
+            tell.always(UpdateKind::Trade(Trade {
+                kind: TradeKind::Displayed,
                 side: Some(resting.side),
-                px: px.unwrap_or(resting.px),
-                ..trade
+                px: at.unwrap_or(resting.px),
+                size: u64::from(size),
+                trade_id: order.other_id,
+                printable: true,
+                conditions: order.conditions,
             }));
         }
-        tell.more(order(OrderAction::Fill, resting, taken));
-        tell.last(level(resting.side, touched));
-        applied.crossed = touched.at_best && self.check_crossed(header);
+        tell.more(order_told(OrderAction::Fill, resting, taken));
+        tell.last(level(resting.side, changed));
+        applied.crossed = self.finish(header, resting.side, changed, out);
         applied
     }
 
-    /// `None`: all that remains.
-    #[inline]
+    #[inline(always)]
+    fn delete<U: UpdateSink>(
+        &mut self,
+        header: Header,
+        order_id: u64,
+        hint: &Hint,
+        out: &mut U,
+    ) -> Applied {
+        match self
+            .orders
+            .reduce_in_slot(header.instrument_id, order_id, None, hint)
+        {
+            Some(reduced) => self.cancelled(header, reduced, None, out),
+            None => self.cancel_anywhere(header, order_id, None, out),
+        }
+    }
+
+    #[inline(always)]
     fn cancel<U: UpdateSink>(
         &mut self,
-        header: &Header,
+        header: Header,
+        order: &OrderEvent,
+        hint: &Hint,
+        out: &mut U,
+    ) -> Applied {
+        let &OrderEvent { order_id, size, .. } = order;
+        match self
+            .orders
+            .reduce_in_slot(header.instrument_id, order_id, Some(size), hint)
+        {
+            Some(reduced) => self.cancelled(header, reduced, None, out),
+            None => self.cancel_anywhere(header, order_id, Some(size), out),
+        }
+    }
+
+    /// Without `size`: all that remains.
+    #[inline(never)]
+    fn cancel_anywhere<U: UpdateSink>(
+        &mut self,
+        header: Header,
         order_id: u64,
         size: Option<u32>,
         out: &mut U,
     ) -> Applied {
-        if !self.is_kind(BookKind::ByOrder) {
-            return self.refuse(header, Fault::OtherKind, flags::LAST, out);
-        }
-        let result = match size {
+        let reduced = match size {
             Some(size) => self.orders.reduce(header.instrument_id, order_id, size),
             None => self.orders.delete(header.instrument_id, order_id),
         };
-        let reduced = match result {
-            Ok(reduced) => reduced,
-            Err(fault) => return self.refuse(header, fault, flags::LAST, out),
-        };
-        let fault = size.and_then(|size| over(&reduced, size));
+        match reduced {
+            Ok(reduced) => {
+                let fault = size.and_then(|size| over(&reduced, size));
+                self.cancelled(header, reduced, fault, out)
+            }
+            Err(fault) => self.refuse(header, fault, flags::LAST, out),
+        }
+    }
+
+    #[inline(always)]
+    fn cancelled<U: UpdateSink>(
+        &mut self,
+        header: Header,
+        reduced: Reduced,
+        fault: Option<Fault>,
+        out: &mut U,
+    ) -> Applied {
+        let resting = reduced.order;
         let (mut applied, mut tell) = self.accept(header, fault, flags::LAST, out);
-        tell.more(order(OrderAction::Cancel, reduced.order, reduced.taken));
-        tell.last(level(reduced.order.side, reduced.touched));
-        applied.crossed = reduced.touched.at_best && self.check_crossed(header);
+        tell.more(order_told(OrderAction::Cancel, resting, reduced.taken));
+        tell.last(level(resting.side, reduced.changed));
+        applied.crossed = self.finish(header, resting.side, reduced.changed, out);
         applied
     }
 
-    #[inline]
+    #[inline(always)]
     fn replace<U: UpdateSink>(
         &mut self,
-        header: &Header,
-        order_id: u64,
-        new_order_id: u64,
-        px: Price,
-        size: u32,
+        header: Header,
+        order: &OrderEvent,
+        hint: &Hint,
         out: &mut U,
     ) -> Applied {
-        if !self.is_kind(BookKind::ByOrder) {
-            return self.refuse(header, Fault::OtherKind, flags::LAST, out);
-        }
-        let result = self
+        let &OrderEvent { order_id, .. } = order;
+        let Some(old) = self
             .orders
-            .replace(header.instrument_id, order_id, new_order_id, px, size);
-        let replaced = match result {
-            Ok(replaced) => replaced,
-            Err(fault) => return self.refuse(header, fault, flags::LAST, out),
+            .reduce_in_slot(header.instrument_id, order_id, None, hint)
+        else {
+            return self.replace_anywhere(header, order, out);
         };
-        let old = replaced.old;
-        let (mut applied, mut tell) = self.accept(header, replaced.new.err(), flags::LAST, out);
-        tell.more(order(OrderAction::Cancel, old.order, old.taken));
-        let mut at_best = old.touched.at_best;
-        match replaced.new {
+        let new = new_order(order, &old);
+        let new_hint = self.orders.look_up_new(order.other_id, hint);
+        match self
+            .orders
+            .add_to_slot(header.instrument_id, &new, &new_hint)
+        {
+            Some(joined) => self.replaced(header, order, old, Ok(joined), out),
+            None => self.replace_rest(header, order, old, out),
+        }
+    }
+
+    #[inline(never)]
+    fn replace_anywhere<U: UpdateSink>(
+        &mut self,
+        header: Header,
+        order: &OrderEvent,
+        out: &mut U,
+    ) -> Applied {
+        match self.orders.delete(header.instrument_id, order.order_id) {
+            Ok(old) => self.replace_rest(header, order, old, out),
+            Err(fault) => self.refuse(header, fault, flags::LAST, out),
+        }
+    }
+
+    /// The old order is gone.
+    #[inline(never)]
+    fn replace_rest<U: UpdateSink>(
+        &mut self,
+        header: Header,
+        order: &OrderEvent,
+        old: Reduced,
+        out: &mut U,
+    ) -> Applied {
+        let new = new_order(order, &old);
+        let joined = self.orders.add(header.instrument_id, new);
+        self.replaced(header, order, old, joined, out)
+    }
+
+    /// If the new order can't be added, the old one is gone all the same: that much of the message is certain.
+    #[inline(always)]
+    fn replaced<U: UpdateSink>(
+        &mut self,
+        header: Header,
+        order: &OrderEvent,
+        old: Reduced,
+        joined: Result<Changed, Fault>,
+        out: &mut U,
+    ) -> Applied {
+        let &OrderEvent { px, size, .. } = order;
+        let (mut applied, mut tell) = self.accept(header, joined.err(), flags::LAST, out);
+        tell.more(order_told(OrderAction::Cancel, old.order, old.taken));
+        let mut changed = old.changed;
+        match joined {
             Ok(joined) => {
-                let new = Order {
-                    order_id: new_order_id,
-                    side: old.order.side,
-                    px,
-                    size,
-                };
-                tell.more(order(OrderAction::Add, new, size));
+                let new = new_order(order, &old);
+                tell.more(order_told(OrderAction::Add, new, size));
                 if old.order.px != px {
-                    tell.more(level(old.order.side, old.touched));
+                    tell.more(level(old.order.side, old.changed));
                 }
                 tell.last(level(old.order.side, joined));
-                at_best |= joined.at_best;
+                changed.at_best |= joined.at_best;
+                changed.best_moved |= joined.best_moved;
+                // Out and in again at the same price, with as many shares.
+                changed.at_best &= old.order.px != px || old.order.size != size;
             }
-            Err(_) => tell.last(level(old.order.side, old.touched)),
+            Err(_) => tell.last(level(old.order.side, old.changed)),
         }
-        applied.crossed = at_best && self.check_crossed(header);
+        applied.crossed = self.finish(header, old.order.side, changed, out);
         applied
     }
 
     #[inline]
     fn modify<U: UpdateSink>(
         &mut self,
-        header: &Header,
+        header: Header,
         order_id: u64,
         px: Price,
         size: u32,
@@ -639,16 +900,21 @@ impl Market {
             Err(fault) => return self.refuse(header, fault, flags::LAST, out),
         };
         let (mut applied, mut tell) = self.accept(header, None, flags::LAST, out);
-        let at_best = match modified {
+        let (side, changed) = match modified {
             Modified::Removed(reduced) => {
-                tell.more(order(OrderAction::Cancel, reduced.order, reduced.taken));
-                tell.last(level(reduced.order.side, reduced.touched));
-                reduced.touched.at_best
+                tell.more(order_told(
+                    OrderAction::Cancel,
+                    reduced.order,
+                    reduced.taken,
+                ));
+                tell.last(level(reduced.order.side, reduced.changed));
+                (reduced.order.side, reduced.changed)
             }
-            Modified::InPlace { before, touched } => {
-                tell.more(order(OrderAction::Modify, before, size));
-                tell.last(level(before.side, touched));
-                touched.at_best
+            Modified::InPlace { before, changed } => {
+                tell.more(order_told(OrderAction::Modify, before, size));
+                tell.last(level(before.side, changed));
+                let at_best = changed.at_best && before.size != size;
+                (before.side, Changed { at_best, ..changed })
             }
             Modified::Moved {
                 before,
@@ -657,26 +923,31 @@ impl Market {
             } => {
                 let after = Order { px, size, ..before };
                 if keeps_priority {
-                    tell.more(order(OrderAction::Modify, after, size));
+                    tell.more(order_told(OrderAction::Modify, after, size));
                 } else {
-                    tell.more(order(OrderAction::Cancel, before, before.size));
-                    tell.more(order(OrderAction::Add, after, size));
+                    tell.more(order_told(OrderAction::Cancel, before, before.size));
+                    tell.more(order_told(OrderAction::Add, after, size));
                 }
                 if before.px != px {
                     tell.more(level(before.side, left));
                 }
                 tell.last(level(before.side, joined));
-                left.at_best || joined.at_best
+                let both = Changed {
+                    at_best: left.at_best || joined.at_best,
+                    best_moved: left.best_moved || joined.best_moved,
+                    ..joined
+                };
+                (before.side, both)
             }
         };
-        applied.crossed = at_best && self.check_crossed(header);
+        applied.crossed = self.finish(header, side, changed, out);
         applied
     }
 
     #[inline]
     fn set_level<U: UpdateSink>(
         &mut self,
-        header: &Header,
+        header: Header,
         side: Side,
         new: Level,
         complete: bool,
@@ -691,7 +962,13 @@ impl Market {
             Err(fault) => return self.refuse(header, fault, last, out),
         };
         let (mut applied, mut tell) = self.accept(header, None, last, out);
-        tell.last(level(side, touched));
+        tell.last(UpdateKind::Level {
+            side,
+            level: touched.level,
+        });
+        if touched.at_best {
+            self.tell_best(header, side, out);
+        }
         // Of the levels of one event, any may have been the best: look once, at its end.
         applied.crossed = complete && self.check_crossed(header);
         applied
@@ -700,7 +977,7 @@ impl Market {
     #[inline]
     fn quote<U: UpdateSink>(
         &mut self,
-        header: &Header,
+        header: Header,
         bid: Level,
         ask: Level,
         out: &mut U,
@@ -730,13 +1007,19 @@ impl Market {
         if let Some(kind) = held {
             tell.last(kind);
         }
+        let before = [Side::Bid, Side::Ask].map(|side| (side, book.best(side)));
         self.levels.put_quote(header.instrument_id, bid, ask);
+        for (side, best) in before {
+            if self.levels.book(header.instrument_id).best(side) != best {
+                self.tell_best(header, side, out);
+            }
+        }
         applied.crossed = self.check_crossed(header);
         applied
     }
 
     #[cold]
-    fn clear<U: UpdateSink>(&mut self, header: &Header, out: &mut U) -> Applied {
+    fn clear<U: UpdateSink>(&mut self, header: Header, out: &mut U) -> Applied {
         let number = local(header.instrument_id);
         if number == 0 {
             self.orders.clear_all();
@@ -746,21 +1029,28 @@ impl Market {
             for instrument in &mut self.instruments {
                 instrument.first_fault = None;
                 instrument.crossed_at = None;
-                instrument.book_sequence += 1;
+            }
+            for standing in &mut self.standings {
+                standing.faulty = false;
+                standing.crossed = false;
+                standing.book_sequence += 1;
             }
         } else {
             self.orders.clear(header.instrument_id);
             self.levels.clear(header.instrument_id);
             let instrument = self.instrument_mut(number);
-            instrument.book_sequence += 1;
-            let was_crossed = instrument.crossed_at.take().is_some();
-            let was_faulty = instrument.first_fault.take().is_some();
+            instrument.first_fault = None;
+            instrument.crossed_at = None;
+            let standing = self.standing_mut(number);
+            standing.book_sequence += 1;
+            let was_crossed = core::mem::take(&mut standing.crossed);
+            let was_faulty = core::mem::take(&mut standing.faulty);
             self.counters.crossed_now -= u64::from(was_crossed);
             self.counters.faulty_now -= u64::from(was_faulty);
         }
         self.counters.book_events += 1;
         out.update(&Update {
-            header: *header,
+            header: header,
             flags: flags::LAST | bad(self.state(header.instrument_id)),
             kind: UpdateKind::Clear,
         });
@@ -774,16 +1064,16 @@ impl Market {
 
     /// An event that concerns no book.
     #[inline]
-    fn pass<U: UpdateSink>(&mut self, header: &Header, kind: UpdateKind, out: &mut U) -> Applied {
+    fn pass<U: UpdateSink>(&mut self, header: Header, kind: UpdateKind, out: &mut U) -> Applied {
         let number = local(header.instrument_id);
-        let undefined = number != 0 && self.instrument_mut(number).definition.is_none();
+        let undefined = number != 0 && !self.standing_mut(number).defined;
         let fault = undefined.then_some(Fault::UnknownInstrument);
         if let Some(fault) = &fault {
             // Its book isn't touched, so it isn't any staler than it was.
             self.counters.count(fault);
         }
         out.update(&Update {
-            header: *header,
+            header: header,
             flags: flags::LAST | bad(self.state(header.instrument_id)),
             kind,
         });
@@ -796,62 +1086,70 @@ impl Market {
     }
 
     /// The books took the event, perhaps with a fault; if it is the book's first, that is told.
-    #[inline]
+    #[inline(always)]
     fn accept<'a, U: UpdateSink>(
         &mut self,
-        header: &Header,
+        header: Header,
         fault: Option<Fault>,
         last: u8,
         out: &'a mut U,
     ) -> (Applied, Tell<'a, U>) {
         let (applied, mut tell, first) = self.accept_untold(header, fault, last, out);
         if first {
-            tell.more(UpdateKind::Stale);
+            tell.always(UpdateKind::Stale);
         }
         (applied, tell)
     }
 
     /// As [`accept`](Self::accept), but who calls tells `Stale` if the third value is true.
-    #[inline]
+    #[inline(always)]
     fn accept_untold<'a, U: UpdateSink>(
         &mut self,
-        header: &Header,
+        header: Header,
         fault: Option<Fault>,
         last: u8,
         out: &'a mut U,
     ) -> (Applied, Tell<'a, U>, bool) {
         self.counters.book_events += 1;
-        let instrument = self.instrument_mut(local(header.instrument_id));
-        instrument.book_sequence += 1;
-        let was_faulty = instrument.first_fault.is_some();
-        let fault = if instrument.definition.is_none() {
-            fault.or(Some(Fault::UnknownInstrument))
-        } else {
-            fault
-        };
-        if let Some(fault) = fault {
-            self.note(header, fault, out);
-        }
-        let tell = Tell {
-            out,
-            header: *header,
-            flags: bad(self.state(header.instrument_id)),
-            last,
-        };
-        let applied = Applied {
+        let standing = self.standing_mut(local(header.instrument_id));
+        standing.book_sequence += 1;
+        let Standing {
+            defined, faulty, ..
+        } = *standing;
+        let mut applied = Applied {
             instrument_id: header.instrument_id,
             book_changed: true,
-            fault: fault.map(|fault| error(header, fault)),
+            fault: None,
             crossed: false,
         };
-        (applied, tell, fault.is_some() && !was_faulty)
+        let mut first = false;
+        let mut state = if self.stale | faulty {
+            BookState::Stale
+        } else {
+            BookState::Live
+        };
+        if fault.is_some() | !defined {
+            let fault = fault.unwrap_or(Fault::UnknownInstrument);
+            self.note(header, fault, out);
+            applied.fault = Some(error(header, fault));
+            first = !faulty;
+            state = BookState::Stale;
+        }
+        let tell = Tell {
+            wanted: out.wants(header.instrument_id),
+            out,
+            header: header,
+            flags: bad(state),
+            last,
+        };
+        (applied, tell, first)
     }
 
     /// Nothing changed but the book's state.
     #[cold]
     fn refuse<U: UpdateSink>(
         &mut self,
-        header: &Header,
+        header: Header,
         fault: Fault,
         last: u8,
         out: &mut U,
@@ -861,7 +1159,7 @@ impl Market {
         // There is nobody to tell of a message without an instrument.
         if fault != Fault::BadInstrument {
             out.update(&Update {
-                header: *header,
+                header,
                 flags: last | flags::MAYBE_BAD_BOOK,
                 kind: UpdateKind::Stale,
             });
@@ -877,7 +1175,7 @@ impl Market {
     /// Counts a fault, and makes the books stale that it throws a doubt on: the message's, which the caller
     /// tells, and another that owns the order, which is told here as an event of its own.
     #[cold]
-    fn note<U: UpdateSink>(&mut self, header: &Header, fault: Fault, out: &mut U) {
+    fn note<U: UpdateSink>(&mut self, header: Header, fault: Fault, out: &mut U) {
         self.counters.count(&fault);
         if fault == Fault::BadInstrument {
             return;
@@ -893,7 +1191,7 @@ impl Market {
             out.update(&Update {
                 header: Header {
                     instrument_id,
-                    ..*header
+                    ..header
                 },
                 flags: flags::LAST | flags::MAYBE_BAD_BOOK,
                 kind: UpdateKind::Stale,
@@ -903,10 +1201,10 @@ impl Market {
 
     /// Whether this is the first fault of the book.
     fn mark(&mut self, number: u16, error: BookError) -> bool {
-        let instrument = self.instrument_mut(number);
-        let first = instrument.first_fault.is_none();
+        let first = !self.standing_mut(number).faulty;
         if first {
-            instrument.first_fault = Some(error);
+            self.standing_mut(number).faulty = true;
+            self.instrument_mut(number).first_fault = Some(error);
             self.counters.faulty_now += 1;
         }
         first
@@ -914,12 +1212,20 @@ impl Market {
 
     /// Compares the best of both sides; whether this message crossed them.
     #[inline]
-    fn check_crossed(&mut self, header: &Header) -> bool {
+    fn check_crossed(&mut self, header: Header) -> bool {
         let crossed = self.book(header.instrument_id).is_crossed();
-        let instrument = self.instrument_mut(local(header.instrument_id));
-        if crossed == instrument.crossed_at.is_some() {
-            return false;
+        let standing = self.standing_mut(local(header.instrument_id));
+        if crossed != standing.crossed {
+            standing.crossed = crossed;
+            self.note_crossed(header, crossed);
+            return crossed;
         }
+        false
+    }
+
+    #[cold]
+    fn note_crossed(&mut self, header: Header, crossed: bool) {
+        let instrument = self.instrument_mut(local(header.instrument_id));
         if crossed {
             instrument.crossed_at = Some(header.sequence);
             self.counters.crossed += 1;
@@ -928,7 +1234,6 @@ impl Market {
             instrument.crossed_at = None;
             self.counters.crossed_now -= 1;
         }
-        crossed
     }
 
     /// Whether the instrument is of this channel, or is the channel itself.
@@ -955,14 +1260,43 @@ impl Market {
     fn instrument_mut(&mut self, number: u16) -> &mut Instrument {
         let at = usize::from(number);
         if at >= self.instruments.len() {
-            self.instruments.resize(at + 1, Instrument::default());
+            self.grow(at + 1);
         }
         &mut self.instruments[at]
+    }
+
+    #[inline(always)]
+    fn standing(&self, instrument_id: u32) -> Standing {
+        if !self.is_own(instrument_id) {
+            return Standing::default();
+        }
+        let standing = self.standings.get(usize::from(local(instrument_id)));
+        standing.copied().unwrap_or_default()
+    }
+
+    #[inline(always)]
+    fn standing_mut(&mut self, number: u16) -> &mut Standing {
+        let at = usize::from(number);
+        if at >= self.standings.len() {
+            self.grow(at + 1);
+        }
+        &mut self.standings[at]
+    }
+}
+
+/// The order that takes another's place.
+#[inline(always)]
+fn new_order(order: &OrderEvent, old: &Reduced) -> Order {
+    Order {
+        order_id: order.other_id,
+        side: old.order.side,
+        px: order.px,
+        size: order.size,
     }
 }
 
 #[inline]
-fn error(header: &Header, fault: Fault) -> BookError {
+fn error(header: Header, fault: Fault) -> BookError {
     BookError {
         fault,
         instrument_id: header.instrument_id,

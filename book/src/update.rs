@@ -118,10 +118,32 @@ pub(crate) const fn order_update(action: OrderAction, order: Order, size: u32) -
     }
 }
 
+/// The best level of a side is another: its price, its shares or its orders.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BestChange {
+    /// Where it comes from.
+    pub header: Header,
+    /// Side.
+    pub side: Side,
+    /// The best level now; `None` = the side is empty.
+    pub best: Option<Level>,
+}
+
 /// Where a market puts its updates.
 pub trait UpdateSink {
     /// Takes one update.
     fn update(&mut self, update: &Update);
+
+    /// Whether changes of levels and orders of this instrument are of interest; if not, they aren't made.
+    #[inline]
+    fn wants(&self, _instrument_id: u32) -> bool {
+        true
+    }
+
+    /// Takes a change of a best level, of any instrument.  At most one a venue message and side, and none if it is
+    /// the same again after the message.  Not told where books are emptied, filled or replaced as a whole.
+    #[inline]
+    fn best(&mut self, _change: &BestChange) {}
 }
 
 /// Collects updates: for tests and tools, not for a hot path.
@@ -138,6 +160,11 @@ pub struct NoUpdates;
 impl UpdateSink for NoUpdates {
     #[inline]
     fn update(&mut self, _: &Update) {}
+
+    #[inline]
+    fn wants(&self, _: u32) -> bool {
+        false
+    }
 }
 
 #[cfg(test)]

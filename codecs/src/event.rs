@@ -403,6 +403,8 @@ pub struct OrderEvent {
     pub side: Side,
     /// Execute: whether it counts in time and sales and volume.
     pub printable: bool,
+    /// Execute: the venue's own conditions.
+    pub conditions: u8,
 }
 
 const _: () = assert!(size_of::<OrderEvent>() == 64);
@@ -420,6 +422,71 @@ impl OrderEvent {
         }
     }
 
+    /// An event that is one of an order's, as a record.
+    #[inline]
+    #[must_use]
+    pub const fn from_event(header: &Header, event: &Event) -> Option<Self> {
+        let mut order = Self {
+            sequence: header.sequence,
+            ts_event: header.ts_event,
+            ts_recv: header.ts_recv,
+            order_id: 0,
+            other_id: 0,
+            px: Price(0),
+            instrument_id: header.instrument_id,
+            size: 0,
+            kind: OrderKind::Add,
+            side: Side::Bid,
+            printable: false,
+            conditions: 0,
+        };
+        (order.kind, order.order_id) = match *event {
+            Event::Add {
+                order_id,
+                side,
+                px,
+                size,
+            } => {
+                (order.side, order.px, order.size) = (side, px, size);
+                (OrderKind::Add, order_id)
+            }
+            Event::Execute {
+                order_id,
+                size,
+                px,
+                trade_id,
+                printable,
+                conditions,
+            } => {
+                (order.size, order.other_id) = (size, trade_id);
+                (order.printable, order.conditions) = (printable, conditions);
+                match px {
+                    None => (OrderKind::Execute, order_id),
+                    Some(px) => {
+                        order.px = px;
+                        (OrderKind::ExecuteAt, order_id)
+                    }
+                }
+            }
+            Event::Cancel { order_id, size } => {
+                order.size = size;
+                (OrderKind::Cancel, order_id)
+            }
+            Event::Delete { order_id } => (OrderKind::Delete, order_id),
+            Event::Replace {
+                order_id,
+                new_order_id,
+                px,
+                size,
+            } => {
+                (order.other_id, order.px, order.size) = (new_order_id, px, size);
+                (OrderKind::Replace, order_id)
+            }
+            _ => return None,
+        };
+        Some(order)
+    }
+
     /// The same as an event.
     #[inline]
     #[must_use]
@@ -431,6 +498,7 @@ impl OrderEvent {
             size,
             side,
             printable,
+            conditions,
             ..
         } = *self;
         let execute = |px| Event::Execute {
@@ -439,7 +507,7 @@ impl OrderEvent {
             px,
             trade_id: other_id,
             printable,
-            conditions: 0,
+            conditions,
         };
         match self.kind {
             OrderKind::Add => Event::Add {

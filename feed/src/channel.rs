@@ -4,6 +4,7 @@
 //! told in order what starts, is missing, or can't be trusted.
 
 use tickcast_codecs::event::{Normalizer as _, Origin, Sink};
+use tickcast_codecs::prefetch::prefetch_at;
 use tickcast_codecs::protocol::{Normalizer, Packet, Protocol};
 use tickcast_codecs::{DecodeError, SessionId, iextp, moldudp64};
 
@@ -12,6 +13,13 @@ use crate::counters::ChannelCounters;
 use crate::recovery::{RecoveryConfig, Request};
 use crate::session::{Missing, Start};
 use crate::snapshot::LoadRequest;
+
+/// How far ahead a file's bytes are asked for: what some hundred messages take to apply is more than memory needs to
+/// answer.
+const AHEAD_BYTES: usize = 3_072;
+
+/// Bytes of a message's length in a BinaryFILE.
+const LENGTH_LEN: usize = 2;
 
 /// Takes the events of a channel, and what happens between them.
 pub trait ChannelSink: Sink {
@@ -315,6 +323,36 @@ impl<const CANARY: u8> Channel<CANARY> {
     /// The mapping as a snapshot's messages left it takes the place of ours.
     pub(crate) fn swap_normalizer(&mut self, normalizer: &mut Normalizer) {
         core::mem::swap(&mut self.normalizer, normalizer);
+    }
+
+    /// Takes the whole messages that the bytes of a BinaryFILE begin with, up to the mark of the session's end or a
+    /// start of messages, and says how many bytes they were.  What is malformed is counted, not delivered.
+    pub fn handle_file<S: Sink>(&mut self, bytes: &[u8], sink: &mut S) -> usize {
+        let mut taken = 0;
+        while let Some((length, rest)) = bytes.get(taken..).and_then(<[u8]>::split_first_chunk::<2>)
+            && let Some(message) = rest.get(..usize::from(u16::from_be_bytes(*length)))
+            && let Some(&message_type) = message.first()
+        {
+            prefetch_at(bytes, taken + AHEAD_BYTES);
+            let origin = Origin {
+                sequence: self.file_sequence + 1,
+                ts_recv: 0,
+            };
+            if let Normalizer::Itch50(normalizer) = &self.normalizer
+                && let Some(order) = normalizer.order_event(message, origin)
+            {
+                self.file_sequence += 1;
+                self.decoded.by_type[usize::from(message_type)] += 1;
+                self.decoded.messages += 1;
+                sink.order(&order);
+            } else if matches!(message, [b'S', .., b'O']) {
+                break;
+            } else {
+                let _ = self.handle_file_message(message, sink);
+            }
+            taken += LENGTH_LEN + message.len();
+        }
+        taken
     }
 
     /// Takes one message of a BinaryFILE, which has neither packets nor sequence numbers: they are

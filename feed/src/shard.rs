@@ -11,7 +11,7 @@ use tickcast_book::link::{self, Publisher};
 use tickcast_book::market::Mic;
 use tickcast_book::report::Report;
 use tickcast_book::{BookKind, BookState, Limits, Market, Update, UpdateKind, UpdateSink, flags};
-use tickcast_codecs::event::{Event, Header, Origin, Sink};
+use tickcast_codecs::event::{Event, Header, OrderEvent, Origin, Sink};
 use tickcast_codecs::protocol::Protocol;
 use tickcast_codecs::{DecodeError, SessionId};
 
@@ -70,7 +70,8 @@ pub trait Observer {
     fn book_changed(&mut self, _market: &Market, _session: SessionId, _header: &Header) {}
     /// A session starts, its books are empty.
     fn session_started(&mut self, _start: Start, _session: SessionId) {}
-    /// A message is about to be applied.
+    /// A message was delivered.  It is applied when what brought it is dealt with: the messages of a packet are
+    /// applied in blocks.
     #[inline]
     fn message(&mut self, _message: &[u8], _origin: Origin) {}
     /// These numbers will not be applied.
@@ -108,15 +109,38 @@ impl<U: UpdateSink, O: Observer> Sink for Apply<'_, U, O> {
         if !self.share.holds(header.instrument_id) {
             return;
         }
+        self.flush();
         let applied = self.market.apply(header, event, self.updates);
         if applied.book_changed {
             self.observer
                 .book_changed(self.market, self.session, header);
         }
     }
+
+    #[inline(always)]
+    fn order(&mut self, order: &OrderEvent) {
+        if !self.share.holds(order.instrument_id) {
+            return;
+        }
+        if !self.market.wait(order) {
+            self.flush();
+        }
+    }
 }
 
 impl<U: UpdateSink, O: Observer> Apply<'_, U, O> {
+    /// Applies what waits.
+    #[inline]
+    fn flush(&mut self) {
+        let (observer, session) = (&mut *self.observer, self.session);
+        self.market
+            .apply_waiting(self.updates, |market, order, applied| {
+                if applied.book_changed {
+                    observer.book_changed(market, session, &order.header());
+                }
+            });
+    }
+
     /// The channel itself is number 0; what is told of it carries the place of the last message.
     fn header(&self) -> Header {
         Header {
@@ -129,6 +153,7 @@ impl<U: UpdateSink, O: Observer> Apply<'_, U, O> {
 
 impl<U: UpdateSink, O: Observer> ChannelSink for Apply<'_, U, O> {
     fn start(&mut self, start: Start, session: SessionId) {
+        self.flush();
         self.session = session;
         self.observer.session_started(start, session);
         let header = self.header();
@@ -141,10 +166,12 @@ impl<U: UpdateSink, O: Observer> ChannelSink for Apply<'_, U, O> {
     }
 
     fn skip(&mut self, missing: Missing) {
+        self.flush();
         self.observer.skipped(missing);
     }
 
     fn trust(&mut self, live: bool) {
+        self.flush();
         self.observer.trust_changed(live);
         let header = self.header();
         if live {
@@ -186,6 +213,12 @@ impl<U: UpdateSink, O: Observer, const CANARY: u8> Shard<U, O, CANARY> {
             shard.market.begin_stale(&mut shard.updates);
         }
         shard
+    }
+
+    /// Makes room for so many live orders, and for the instruments' numbers below `instruments`, and touches the
+    /// memory.
+    pub fn reserve(&mut self, orders: usize, instruments: usize) {
+        self.market.reserve(orders, instruments);
     }
 
     /// The channel's machine.
@@ -263,7 +296,9 @@ impl<U: UpdateSink, O: Observer, const CANARY: u8> Shard<U, O, CANARY> {
             session,
             ts_recv,
         };
-        run(&mut self.channel, &mut apply)
+        let done = run(&mut self.channel, &mut apply);
+        apply.flush();
+        done
     }
 
     /// Takes one UDP payload that reached us at `ts_recv` (ns since the Unix epoch).
@@ -368,6 +403,35 @@ impl<U: UpdateSink, O: Observer, const CANARY: u8> Shard<U, O, CANARY> {
         self.with(0, |channel, apply| {
             channel.handle_file_message(message, apply)
         })
+    }
+}
+
+impl<U: UpdateSink, O: Observer, const CANARY: u8> Shard<U, O, CANARY> {
+    /// Takes the whole messages that the bytes of a BinaryFILE begin with, up to the mark of a session's end, and
+    /// says how many bytes they were.  Messages are applied in blocks; what is malformed is counted, not applied.
+    ///
+    /// Give it much at once: what comes some KiB later is asked for beforehand.
+    pub fn handle_file(&mut self, bytes: &[u8]) -> usize {
+        let mut taken = 0;
+        while let Some(next) = bytes.get(taken..)
+            && let Some((length, rest)) = next.split_first_chunk::<2>()
+            && let Some(message) = rest.get(..usize::from(u16::from_be_bytes(*length)))
+            && !message.is_empty()
+        {
+            if matches!(message, [b'S', .., b'O']) {
+                // It may begin another day, before which nothing may wait.
+                let _ = self.handle_file_message(message);
+                taken += 2 + message.len();
+                continue;
+            }
+            taken += self.handle_file_day(next);
+        }
+        taken
+    }
+
+    /// The same up to a start of messages, if that isn't the first.
+    fn handle_file_day(&mut self, bytes: &[u8]) -> usize {
+        self.with(0, |channel, apply| channel.handle_file(bytes, apply))
     }
 }
 

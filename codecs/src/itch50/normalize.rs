@@ -198,6 +198,20 @@ impl Normalizer {
         midnight
     }
 
+    /// One of the seven messages that make the book, as nearly all are.  `None`: give it to
+    /// [`message`](event::Normalizer::message), which knows what is to be done with it.
+    #[inline(always)]
+    #[must_use]
+    pub fn order_event(&self, bytes: &[u8], origin: Origin) -> Option<OrderEvent> {
+        let midnight = match self.midnight {
+            Midnight::Found(midnight) | Midnight::Given(midnight) => midnight,
+            // Nothing will tell the day.
+            Midnight::Unknown if origin.ts_recv == 0 => 0,
+            Midnight::Unknown => return None,
+        };
+        self.order(bytes, origin, midnight)
+    }
+
     /// One of the seven messages that make the book, without a branch on which.  `None` if it is none of them, or
     /// if there is more to it: [`rare`](Self::rare) knows what.
     #[inline(always)]
@@ -245,6 +259,7 @@ impl Normalizer {
                 OrderKind::ExecuteAt => letter == b'Y',
                 _ => false,
             },
+            conditions: 0,
         })
     }
 
@@ -489,15 +504,7 @@ impl event::Normalizer for Normalizer {
         sink: &mut S,
     ) -> Result<(), DecodeError> {
         // The messages that make the book first; they are nearly all of a day.
-        let midnight = match self.midnight {
-            Midnight::Found(midnight) | Midnight::Given(midnight) => Some(midnight),
-            // Nothing will tell the day.
-            Midnight::Unknown if origin.ts_recv == 0 => Some(0),
-            Midnight::Unknown => None,
-        };
-        if let Some(midnight) = midnight
-            && let Some(order) = self.order(bytes, origin, midnight)
-        {
+        if let Some(order) = self.order_event(bytes, origin) {
             sink.order(&order);
             return Ok(());
         }

@@ -26,7 +26,9 @@ impl Engines {
         let of = weights
             .iter()
             .map(|weight| {
-                let least = (0..ENGINES).min_by_key(|&engine| loads[engine]).unwrap_or(0);
+                let least = (0..ENGINES)
+                    .min_by_key(|&engine| loads[engine])
+                    .unwrap_or(0);
                 loads[least] += weight;
                 least
             })
@@ -73,6 +75,9 @@ mod tests {
         }
         let orders = 1_000 * weights.iter().map(|weight| weight / 1_000).sum::<u64>();
         let per_order = highest * 100 / orders;
-        assert!((190..=240).contains(&per_order), "{per_order} of 100 orders");
+        assert!(
+            (190..=240).contains(&per_order),
+            "{per_order} of 100 orders"
+        );
     }
 }
