@@ -55,10 +55,10 @@ pub struct Written {
     pub market: Market,
     /// Messages.
     pub messages: u64,
-    /// Of these, those before market hours: definitions, and the first orders.
-    pub opening_messages: u64,
     /// Messages by their type's letter.
     pub by_type: [u64; 256],
+    /// Of these, those before market hours: definitions, and the first orders.
+    pub opening_by_type: [u64; 256],
     /// Packets, heartbeats and the end of the session included; 0 for BinaryFILE.
     pub packets: u64,
     /// Most orders displayed at once, of all instruments.
@@ -101,8 +101,8 @@ impl<W: Write> MarketWriter<W> {
             written: Written {
                 market,
                 messages: 0,
-                opening_messages: 0,
                 by_type: [0; 256],
+                opening_by_type: [0; 256],
                 packets: 0,
                 orders_max: 0,
                 levels_max: 0,
@@ -136,7 +136,7 @@ impl<W: Write> MarketWriter<W> {
         Ok(true)
     }
 
-    /// How many messages were written.
+    /// How many messages were written so far.
     #[must_use]
     pub fn messages(&self) -> u64 {
         self.written.messages
@@ -159,13 +159,18 @@ impl<W: Write> MarketWriter<W> {
         let written = &mut self.written;
         written.messages += 1;
         written.duration_ns = offset_ns;
-        written.opening_messages += u64::from(!written.market.is_open());
         // Every message has a type and, behind it, the stock locate of the one book that it changes.
         let Some(&[message_type, high, low]) = self.message.first_chunk() else {
             return;
         };
-        if let Some(count) = written.by_type.get_mut(usize::from(message_type)) {
-            *count += 1;
+        let opening = !written.market.is_open();
+        for (counts, counted) in [
+            (&mut written.by_type, true),
+            (&mut written.opening_by_type, opening),
+        ] {
+            if let Some(count) = counts.get_mut(usize::from(message_type)) {
+                *count += u64::from(counted);
+            }
         }
         let stock_locate = u16::from_be_bytes([high, low]);
         let Some(size) = self.sizes.get_mut(usize::from(stock_locate)) else {
