@@ -120,6 +120,9 @@ fn tickcast_counted(run: &mut dyn FnMut()) {
     black_box(());
 }
 
+/// What the normalizer makes of messages.
+type Events = Vec<(Header, Event)>;
+
 /// A BinaryFILE in two halves.
 struct Input {
     /// The second half, each message behind its length.
@@ -149,7 +152,7 @@ impl Input {
     }
 
     /// The events of both halves.
-    fn events(&self) -> (Vec<(Header, Event)>, Vec<(Header, Event)>) {
+    fn events(&self) -> (Events, Events) {
         let mut normalizer = Normalizer::new(PROTOCOL, 0);
         let mut sequence = 0;
         let mut events = |messages: &[Vec<u8>]| {
@@ -176,7 +179,7 @@ impl Input {
     }
 
     /// Books after the first half.
-    fn market(&self) -> (Market, Vec<(Header, Event)>) {
+    fn market(&self) -> (Market, Events) {
         let mut market = Market::new(Mic::from_padded(b"XNAS"), 0, &Limits::default());
         let (warm_up, events) = self.events();
         for (header, event) in &warm_up {
