@@ -30,8 +30,8 @@ const INPUTS: &[(&str, &[&str])] = &[
 const HEAD: &str = "\
 # Instructions a message (of snapshots: mbp-10 a book, mbo an order; of encode: an update), as callgrind counts them.
 # `cargo xtask test` fails if one grows by more than the tolerance; `cargo xtask instructions --renew` writes this file.
-# The tolerance is there because glibc picks its routines by the processor, and small changes of layout move what is
-# inlined; on one machine the counts of one program are the same to the last digit.
+# The tolerance is there because glibc picks its routines by the processor and the alignment of memory, and small changes
+# move what is inlined; on one machine the counts of one program are the same to the last digit.
 ";
 
 /// Percent that a count may grow, for the reason in [`HEAD`].
