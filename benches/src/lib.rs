@@ -1,4 +1,7 @@
 //! Inputs that the benches share: made from a seed, or read from the recorded captures, outside of what is timed.
+//!
+//! `cargo bench -p tickcast-benches` runs for three minutes.  What must not regress is counted in instructions beside it
+//! (`cargo xtask instructions`).
 #![forbid(unsafe_code)]
 
 use std::path::Path;

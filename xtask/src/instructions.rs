@@ -37,6 +37,14 @@ const HEAD: &str = "\
 /// Percent that a count may grow, for the reason in [`HEAD`].
 const TOLERANCE_PERCENT: f64 = 5.0;
 
+/// Builds the program that writes what is worked on; the tests have built it too.
+pub(crate) fn build_writer() -> Result {
+    run(
+        "build of what writes the input",
+        cargo().args(["build", "--locked", "-p", "tickcast"]),
+    )
+}
+
 /// Counts, and compares with the baseline.
 pub(crate) fn check() -> Result {
     let path = root().join(BASELINE);
@@ -117,7 +125,7 @@ fn count() -> Result<Counts> {
     let target = cargo_target()?;
     let folder = Path::new(&target).join("instructions");
     fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
-    write_inputs(&folder)?;
+    write_inputs(&Path::new(&target).join("debug/tickcast"), &folder)?;
     run(
         "build of what is counted",
         cargo().args([
@@ -150,17 +158,16 @@ fn cargo_target() -> Result<String> {
         .ok_or_else(|| "cargo metadata doesn't say target_directory".to_owned())
 }
 
-/// By the program as the tests have built it: how fast it writes is of no concern.
-fn write_inputs(folder: &Path) -> Result {
+/// How fast the writer is built to be is of no concern.
+fn write_inputs(writer: &Path, folder: &Path) -> Result {
     for (shape, options) in INPUTS {
         let path = folder.join(format!("{shape}.itch"));
-        let mut command = cargo();
-        command
-            .args(["run", "--quiet", "--locked", "-p", "tickcast", "--"])
-            .args(["simulate", "--shape", shape, "--write"])
-            .arg(&path)
-            .args(*options);
-        output(&mut command)?;
+        output(
+            Command::new(writer)
+                .args(["simulate", "--shape", shape, "--write"])
+                .arg(&path)
+                .args(*options),
+        )?;
     }
     Ok(())
 }

@@ -50,8 +50,10 @@ fn main() -> ExitCode {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let done = match arguments.as_slice() {
         ["test"] => test(),
-        ["instructions"] => instructions::check(),
-        ["instructions", "--renew"] => instructions::renew(),
+        ["instructions"] => instructions::build_writer().and_then(|()| instructions::check()),
+        ["instructions", "--renew"] => {
+            instructions::build_writer().and_then(|()| instructions::renew())
+        }
         ["miri"] => miri(),
         ["fuzz"] => fuzz(60),
         ["fuzz", seconds] => match seconds.parse() {
