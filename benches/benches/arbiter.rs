@@ -9,6 +9,8 @@ use criterion::{
     BatchSize, BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main,
 };
 use std::hint::black_box;
+use std::time::Duration;
+
 use tickcast_benches::{Count, Events, itch_messages, packets};
 use tickcast_book::{Limits, Market, Mic, NoUpdates};
 use tickcast_codecs::event::{Normalizer as _, Origin};
@@ -99,7 +101,6 @@ fn arbiter(criterion: &mut Criterion) {
     let (a, b) = (packets(&messages, 1_100), packets(&messages, 1_000));
     let mut group = criterion.benchmark_group("arbiter");
     group.throughput(Throughput::Elements(MESSAGES as u64));
-    group.sample_size(20);
     group.bench_function("walk", |bencher| {
         bencher.iter(|| {
             let packets = a
@@ -165,5 +166,12 @@ fn arbiter(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, arbiter);
+criterion_group! {
+    name = benches;
+    config = Criterion::default()
+        .sample_size(20)
+        .warm_up_time(Duration::from_millis(500))
+        .measurement_time(Duration::from_secs(2));
+    targets = arbiter
+}
 criterion_main!(benches);

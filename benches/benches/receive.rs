@@ -129,5 +129,11 @@ fn receive(criterion: &mut Criterion) {
     bench.finish();
 }
 
-criterion_group!(benches, receive);
+criterion_group! {
+    name = benches;
+    config = Criterion::default()
+        .warm_up_time(Duration::from_millis(500))
+        .measurement_time(Duration::from_secs(2));
+    targets = receive
+}
 criterion_main!(benches);

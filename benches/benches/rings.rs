@@ -224,5 +224,11 @@ fn rings(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, rings);
+criterion_group! {
+    name = benches;
+    config = Criterion::default()
+        .warm_up_time(Duration::from_millis(500))
+        .measurement_time(Duration::from_secs(2));
+    targets = rings
+}
 criterion_main!(benches);

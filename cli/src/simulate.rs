@@ -1,6 +1,7 @@
 //! `tickcast simulate`: the exchange as a program of its own, and the simulation without a network.
 
 mod check;
+mod write;
 
 use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal as _, Write};
@@ -16,7 +17,7 @@ use tickcast_feed::receiver::wall_clock;
 use tickcast_replay::exchange::edge::{multicast, multicast_sender};
 use tickcast_replay::exchange::venue::Summary;
 use tickcast_replay::exchange::{
-    Behaviour, Day, Faults, Market, MarketConfig, Schedule, Venue, VenueConfig,
+    Behaviour, Day, Faults, Market, MarketConfig, Pace, Schedule, Venue, VenueConfig,
 };
 use tickcast_replay::fault::{Count, FaultCounters, Interval};
 
@@ -39,6 +40,9 @@ const END_OF_SESSION_NS: u64 = 3 * SECOND_NS;
 /// Ctrl-C and SIGTERM end the session, and so that receivers can get what they lack of it, the servers
 /// stay for 3 s more.  Then it is told what was published, what was lost where, and a hash of the true books.
 ///
+/// With --write nothing is published: the market goes to a file, as fast as it can be invented, and the same
+/// options give the same file.
+///
 /// With --check nothing is published: exchange, network, receiver and subscribers run in one thread on a
 /// virtual clock, a seed a run, and it is checked whether all that has to hold does.
 #[derive(Debug, clap::Args)]
@@ -49,24 +53,38 @@ Examples:
   tickcast simulate --loss 1 --burst-every 10           1 % of the packets lost, and 200 messages on both lines
   tickcast simulate --loss 5 --servers dead             nothing can be recovered
   tickcast simulate --day 60 --json                     a whole day in a minute, the summary as JSON
+  tickcast simulate --write full.itch --messages 20000000
+                                                        8,000 instruments, 1.6 million orders, as BinaryFILE
+  tickcast simulate --write hot.pcap --messages 100000 --shape hot --step 10@5
+                                                        one instrument, idle for 5 s, then at full rate, as packets
   tickcast simulate --check --seeds 1000                a thousand runs on a virtual clock
   tickcast simulate --check --seed 17                   one of them, in detail")]
 pub(crate) struct Arguments {
     /// Decides market and faults; with --check, the only run [default: 1].
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
-    /// Instruments.
-    #[arg(long, value_name = "N", default_value_t = 300, value_parser = clap::value_parser!(u16).range(1..=8_000))]
-    instruments: u16,
-    /// Messages a second.
-    #[arg(long, value_name = "N", default_value_t = 1_500, value_parser = clap::value_parser!(u32).range(1..=200_000))]
-    rate: u32,
+    /// Instruments; 8,000 at most when publishing [default: 300, or as --shape says].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    instruments: Option<u16>,
+    /// Messages a second in market hours; 200,000 at most when publishing [default: 1,500; with --write as --shape
+    /// says].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    rate: Option<u32>,
     /// A market that is open for ever, or a whole day with opening and closing in so many seconds.
     #[arg(long, value_name = "continuous|SECONDS", default_value = "continuous", value_parser = day)]
     day: Day,
-    /// End the session after so many seconds.
+    /// End the session after so many seconds; with --write, seconds of the market's time.
     #[arg(long, value_name = "SECONDS")]
     duration: Option<u64>,
+    /// The form of the books.
+    #[arg(long, value_enum, default_value_t = Shape::Natural, conflicts_with = "check")]
+    shape: Shape,
+    /// Orders that an instrument displays at most; there are some five eighths of it [default: as --shape says].
+    #[arg(long, value_name = "N", conflicts_with = "check", value_parser = clap::value_parser!(u32).range(64..=10_000_000))]
+    orders: Option<u32>,
+    /// Step from idle to full: so many messages a second for so many seconds of market hours, then the rate.
+    #[arg(long, value_name = "N@SECONDS", conflicts_with = "check", value_parser = step)]
+    step: Option<Pace>,
     /// The summary as JSON on stdout.
     #[arg(long)]
     json: bool,
@@ -147,8 +165,30 @@ pub(crate) struct Arguments {
     password: Option<Text<10>>,
 
     #[command(flatten)]
+    write: write::Options,
+
+    #[command(flatten)]
     check: check::Options,
 }
+
+/// The form of the books.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Shape {
+    /// Some 20 levels a side; with --write 8,000 instruments, busier ones with more orders, 100,000 messages a second.
+    Natural,
+    /// One instrument gets everything, with --write 100,000 messages a second.
+    Hot,
+    /// Four instruments with thousands of levels.
+    Deep,
+    /// Four instruments; each order has a level to itself.
+    OneOrderALevel,
+    /// Four instruments; all orders of a side queue at one level.
+    OneLevel,
+}
+
+/// Most that a network is asked to carry.
+const PUBLISHED_INSTRUMENTS_MAX: u16 = 8_000;
+const PUBLISHED_RATE_MAX: u32 = 200_000;
 
 /// How the servers behave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -168,6 +208,18 @@ fn day(text: &str) -> Result<Day, String> {
         Ok(seconds @ 1..=86_400_u64) => Ok(Day::Whole(Schedule::compressed(seconds * SECOND_NS))),
         _ => Err(wrong()),
     }
+}
+
+fn step(text: &str) -> Result<Pace, String> {
+    let parsed = text.split_once('@').and_then(|(idle, after)| {
+        Some(Pace::Step {
+            idle_per_second: idle.parse().ok().filter(|idle| *idle > 0)?,
+            after_ns: time(after)?,
+        })
+    });
+    parsed.ok_or_else(|| {
+        "it is messages a second and seconds, such as 10@5 for 10/s in the first 5 s".to_owned()
+    })
 }
 
 fn group(text: &str) -> Result<SocketAddrV4, String> {
@@ -246,12 +298,63 @@ pub(crate) fn market(seed: u64, instruments: u16, rate: u32) -> MarketConfig {
 }
 
 impl Arguments {
-    fn venue(&self) -> VenueConfig {
-        let market = MarketConfig {
+    /// The market of the shape, with what was asked for in its place.
+    fn market(&self, of_shape: MarketConfig) -> MarketConfig {
+        MarketConfig {
+            seed: self.seed.unwrap_or(1),
+            instruments: self.instruments.unwrap_or(of_shape.instruments),
+            messages_per_second: self.rate.unwrap_or(of_shape.messages_per_second),
+            orders_per_instrument_max: self.orders.unwrap_or(of_shape.orders_per_instrument_max),
+            pace: self.step.unwrap_or(of_shape.pace),
             day: self.day,
-            ..market(self.seed.unwrap_or(1), self.instruments, self.rate)
+            ..of_shape
+        }
+    }
+
+    /// The market to be published.
+    fn published(&self) -> Result<MarketConfig, Failure> {
+        let usual = market(1, 300, 1_500);
+        let of_shape = match self.shape {
+            Shape::Natural => usual,
+            Shape::Hot => MarketConfig::single_hot(),
+            Shape::Deep => MarketConfig::deep(),
+            Shape::OneOrderALevel => MarketConfig::one_order_a_level(),
+            Shape::OneLevel => MarketConfig::one_level(),
         };
-        let mut config = VenueConfig::new(market, session("SIM"));
+        let market = self.market(MarketConfig {
+            open_ns: usual.open_ns,
+            messages_per_second: usual.messages_per_second,
+            ..of_shape
+        });
+        let too_many = |option: &str, asked: u32, most: u32| {
+            Failure::Usage(format!(
+                "{option} {asked}: {most} at most are published; --write has no such limit"
+            ))
+        };
+        if market.instruments > PUBLISHED_INSTRUMENTS_MAX {
+            let (asked, most) = (market.instruments.into(), PUBLISHED_INSTRUMENTS_MAX.into());
+            return Err(too_many("--instruments", asked, most));
+        }
+        if market.messages_per_second > PUBLISHED_RATE_MAX {
+            let asked = market.messages_per_second;
+            return Err(too_many("--rate", asked, PUBLISHED_RATE_MAX));
+        }
+        Ok(market)
+    }
+
+    /// The market to be written: its clock is its own, so that the same options give the same file.
+    fn written(&self) -> MarketConfig {
+        self.market(match self.shape {
+            Shape::Natural => MarketConfig::full_size(),
+            Shape::Hot => MarketConfig::single_hot(),
+            Shape::Deep => MarketConfig::deep(),
+            Shape::OneOrderALevel => MarketConfig::one_order_a_level(),
+            Shape::OneLevel => MarketConfig::one_level(),
+        })
+    }
+
+    fn venue(&self) -> Result<VenueConfig, Failure> {
+        let mut config = VenueConfig::new(self.published()?, session("SIM"));
         config.end_of_session_ns = END_OF_SESSION_NS;
         config.request_server = self.request_server;
         config.snapshot_server = self.snapshot_server;
@@ -274,7 +377,7 @@ impl Arguments {
             lag_b_ns: self.lag_b * 1_000_000,
             dead_a: self.dead_a.clone(),
         };
-        config
+        Ok(config)
     }
 }
 
@@ -282,13 +385,16 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     if arguments.check.is_asked() {
         return check::run(&arguments.check, arguments.seed, arguments.json);
     }
+    if arguments.write.is_asked() {
+        return write::run(arguments);
+    }
+    let config = arguments.venue()?;
     let signals = Signals::new()?;
     let books = arguments
         .books_out
         .as_deref()
         .map(Books::create)
         .transpose()?;
-    let config = arguments.venue();
     let failed = |error: io::Error| Failure::Failed(error.to_string());
     let mut senders = Vec::new();
     for group in [arguments.line_a, arguments.line_b] {

@@ -16,7 +16,7 @@
 //! Not done: packets aren't sorted, changed or decoded (but for the index); link-layer headers are unknown
 //! to a socket and aren't invented.
 
-mod block;
+pub(crate) mod block;
 pub mod edge;
 mod index;
 mod name;
@@ -239,7 +239,7 @@ struct RecordedFile {
     name: String,
     /// The interval of UTC that it belongs to, by number.
     slot: u64,
-    blocks: Blocks,
+    blocks: Blocks<Vec<u8>>,
     encoder: Option<Encoder<'static, Vec<u8>>>,
     index: Index,
     /// Bytes handed over to be written.
@@ -572,7 +572,7 @@ impl Recorder {
         self.file = Some(RecordedFile {
             name,
             slot: self.slot(wall),
-            blocks: Blocks::begin(&self.lines)?,
+            blocks: Blocks::begin(Vec::new(), &self.lines)?,
             encoder,
             index: core::mem::take(&mut self.next_index),
             bytes: 0,

@@ -3,10 +3,14 @@
 //! It calls the tools that a Rust installation has (cargo, rustfmt, clippy) and, where they are there,
 //! cargo-nextest, the nightly toolchain with miri, and cargo-fuzz.
 
+mod instructions;
+
 use std::env;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::Instant;
+
+use instructions::VALGRIND;
 
 const USAGE: &str = "\
 Development tasks.
@@ -14,7 +18,9 @@ Development tasks.
 Usage: cargo xtask <TASK>
 
 Tasks:
-  test             set up what the tests need, then formatting, clippy, all tests, doc tests, docs
+  test             set up what the tests need, then formatting, clippy, all tests, doc tests, docs, instructions
+  instructions     count the instructions of the hot path with callgrind, compare with benches/instructions.txt;
+                   --renew writes that file
   miri             run the tests of codecs under miri (nightly toolchain with the miri component)
   fuzz [SECONDS]   run each fuzz target for SECONDS, 60 if not given (nightly, cargo-fuzz)
   soak [SECONDS]   a whole exchange on real sockets at 200,000 messages a second, 60 s if not given
@@ -23,22 +29,31 @@ Tasks:
 ";
 
 /// Debian packages of some tests, the program that shows that they are there, and the variable that tells
-/// those tests to insist on it.
-const DEBIAN: &[(&str, &str, &str)] = &[
-    ("chromium", "/usr/bin/chromium", REQUIRE_BROWSER),
-    ("chromium-driver", "/usr/bin/chromedriver", REQUIRE_BROWSER),
-    ("tshark", "/usr/bin/tshark", REQUIRE_TSHARK),
+/// those tests to insist on it, if they look for it themselves.
+const DEBIAN: &[(&str, &str, Option<&str>)] = &[
+    ("chromium", "/usr/bin/chromium", Some(REQUIRE_BROWSER)),
+    (
+        "chromium-driver",
+        "/usr/bin/chromedriver",
+        Some(REQUIRE_BROWSER),
+    ),
+    ("tshark", "/usr/bin/tshark", Some(REQUIRE_TSHARK)),
+    ("valgrind", VALGRIND, None),
 ];
 const REQUIRE_BROWSER: &str = "TICKCAST_REQUIRE_BROWSER";
 const REQUIRE_TSHARK: &str = "TICKCAST_REQUIRE_TSHARK";
 
-type Result<T = ()> = std::result::Result<T, String>;
+type Result<T = (), E = String> = std::result::Result<T, E>;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let done = match arguments.as_slice() {
         ["test"] => test(),
+        ["instructions"] => instructions::build_writer().and_then(|()| instructions::check()),
+        ["instructions", "--renew"] => {
+            instructions::build_writer().and_then(|()| instructions::renew())
+        }
         ["miri"] => miri(),
         ["fuzz"] => fuzz(60),
         ["fuzz", seconds] => match seconds.parse() {
@@ -133,7 +148,7 @@ fn test() -> Result {
     }
     // What is there has to be used.
     for requirement in [REQUIRE_BROWSER, REQUIRE_TSHARK] {
-        let there = missing().all(|(.., of)| *of != requirement);
+        let there = missing().all(|(.., of)| *of != Some(requirement));
         tests.env(requirement, if there { "1" } else { "0" });
     }
     run("tests", &mut tests)?;
@@ -147,12 +162,17 @@ fn test() -> Result {
             .args(["doc", "--workspace", "--no-deps", "--locked"])
             .env("RUSTDOCFLAGS", "-D warnings"),
     )?;
+    if Path::new(VALGRIND).exists() {
+        instructions::check()?;
+    } else {
+        eprintln!("== no instructions counted: {VALGRIND} isn't there");
+    }
     eprintln!("all passed");
     Ok(())
 }
 
 /// What of [`DEBIAN`] isn't there.
-fn missing() -> impl Iterator<Item = &'static (&'static str, &'static str, &'static str)> {
+fn missing() -> impl Iterator<Item = &'static (&'static str, &'static str, Option<&'static str>)> {
     DEBIAN
         .iter()
         .filter(|(_, program, _)| !Path::new(program).exists())

@@ -13,6 +13,7 @@
 //! | [`gap_fill_server`] | answers IEX-TP gap fill requests, over UDP and TCP |
 //! | [`servers`] | the servers' I/O: sockets and threads |
 //! | [`venue`] | all of it as one: two lines with faults, and the servers |
+//! | [`writer`] | the market as a file: BinaryFILE, or MoldUDP64 packets in pcap and pcapng |
 //! | [`edge`] | the publishers' I/O: paces the machines by the clock and sends what they give |
 //!
 //! The machines take `now` and give bytes; they know neither clock nor socket, so one seed gives one
@@ -32,6 +33,7 @@ pub mod request_server;
 pub mod servers;
 pub mod store;
 pub mod venue;
+pub mod writer;
 
 pub use gap_fill_server::{GapFillConfig, GapFillConnection, GapFillServer};
 pub use glimpse_server::{GlimpseConfig, GlimpseServer, Manner, Snapshot};
@@ -43,3 +45,4 @@ pub use request_server::{Answering, RequestServer, RequestServerConfig};
 pub use servers::Servers;
 pub use store::Store;
 pub use venue::{Behaviour, Faults, Venue, VenueConfig};
+pub use writer::{MarketWriter, WriterConfig, Written};

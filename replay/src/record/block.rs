@@ -6,7 +6,7 @@
 //! live 1, identification 0, checksums that fit.
 
 use std::borrow::Cow;
-use std::io;
+use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
@@ -34,14 +34,14 @@ pub(super) const PACKET_BLOCK_BYTES: usize = 32 + 3 + 16;
 pub(super) const STATISTICS_BLOCK_BYTES: usize = 24 + 12 + 12 + 4;
 
 /// Blocks on their way to a file.
-pub(super) struct Blocks {
-    writer: PcapNgWriter<Vec<u8>>,
+pub(crate) struct Blocks<W: Write> {
+    writer: PcapNgWriter<W>,
     frame: Vec<u8>,
 }
 
-impl Blocks {
+impl<W: Write> Blocks<W> {
     /// Begins a section with an interface a line, in the order of their numbers.
-    pub(super) fn begin(lines: &[Line]) -> io::Result<Self> {
+    pub(crate) fn begin(out: W, lines: &[Line]) -> io::Result<Self> {
         let application = concat!("tickcast ", env!("CARGO_PKG_VERSION"));
         let section = SectionHeaderBlock {
             endianness: Endianness::Little,
@@ -50,8 +50,7 @@ impl Blocks {
             ))],
             ..SectionHeaderBlock::default()
         };
-        let mut writer =
-            PcapNgWriter::with_section_header(Vec::new(), section).map_err(io_error)?;
+        let mut writer = PcapNgWriter::with_section_header(out, section).map_err(io_error)?;
         for line in lines {
             writer
                 .write_pcapng_block(InterfaceDescriptionBlock {
@@ -75,7 +74,7 @@ impl Blocks {
     }
 
     /// Adds a packet.  `lost` = how many packets of the same line were lost before it.
-    pub(super) fn packet(
+    pub(crate) fn packet(
         &mut self,
         line: u16,
         ts_recv: u64,
@@ -122,6 +121,13 @@ impl Blocks {
         Ok(())
     }
 
+    /// Where the blocks went.
+    pub(crate) fn get_mut(&mut self) -> &mut W {
+        self.writer.get_mut()
+    }
+}
+
+impl Blocks<Vec<u8>> {
     /// Bytes that wait to be taken.
     pub(super) fn len(&self) -> usize {
         self.writer.get_ref().len()
@@ -133,7 +139,8 @@ impl Blocks {
     }
 }
 
-fn build_frame(
+/// An IP packet around a UDP datagram.
+pub(crate) fn build_frame(
     frame: &mut Vec<u8>,
     src: SocketAddr,
     dst: SocketAddr,
@@ -163,7 +170,7 @@ fn build_frame(
     built.map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error.to_string()))
 }
 
-fn io_error(error: PcapError) -> io::Error {
+pub(crate) fn io_error(error: PcapError) -> io::Error {
     match error {
         PcapError::IoError(error) => error,
         other => io::Error::other(other.to_string()),

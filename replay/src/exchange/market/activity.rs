@@ -63,6 +63,8 @@ pub(super) struct Flow {
     /// Mean distance of two messages at the full rate.
     mean_ns: f64,
     due_ns: u64,
+    /// When market hours began; `u64::MAX` before.
+    opened_ns: u64,
     /// What is less than a nanosecond.
     fraction: f64,
     /// The instrument of a fast stretch of [`Pace::Natural`].
@@ -80,6 +82,7 @@ impl Flow {
             pace,
             mean_ns: 1e9 / f64::from(messages_per_second),
             due_ns: 0,
+            opened_ns: u64::MAX,
             fraction: 0.0,
             burst: None,
         }
@@ -96,6 +99,12 @@ impl Flow {
     /// Nothing is owed from before.
     pub(super) fn begin(&mut self, now: u64) {
         self.due_ns = self.due_ns.max(now);
+    }
+
+    /// Market hours begin.
+    pub(super) fn open(&mut self, now: u64) {
+        self.begin(now);
+        self.opened_ns = now;
     }
 
     /// One message of the flow was told; `slow` times the mean distance to the next.
@@ -124,10 +133,11 @@ impl Flow {
             }
             Pace::Step {
                 idle_per_second,
-                at_ns,
-            } if self.due_ns < at_ns => {
+                after_ns,
+            } if self.due_ns < self.opened_ns.saturating_add(after_ns) => {
+                let step_ns = self.opened_ns.saturating_add(after_ns);
                 let idle = SECOND_NS / u64::from(idle_per_second.max(1));
-                idle.min(at_ns - self.due_ns).max(1)
+                idle.min(step_ns - self.due_ns).max(1)
             }
             Pace::Step { .. } => self.whole(mean),
         };
@@ -263,6 +273,7 @@ mod tests {
         let activity = Activity::new(&[1]);
         let mut random = Random::new(5);
         let mut flow = Flow::new(pace, 100_000);
+        flow.open(0);
         let mut seen = vec![0; windows];
         while let Some(count) = seen.get_mut(usize::try_from(flow.due_ns() / window_ns).unwrap()) {
             *count += 1;
@@ -301,7 +312,7 @@ mod tests {
     fn a_step_goes_from_idle_to_full() {
         let pace = Pace::Step {
             idle_per_second: 10,
-            at_ns: 500_000_000,
+            after_ns: 500_000_000,
         };
         let seen = histogram(pace, 100_000_000, 10);
         assert_eq!(seen[..5], [1; 5]);

@@ -391,12 +391,12 @@ pub enum Pace {
         /// How many times the mean rate.
         times: u32,
     },
-    /// A step from idle to full: before `at_ns` of market time so many messages a second, then the mean.
+    /// A step from idle to full: until `after_ns` of market hours so many messages a second, then the mean.
     Step {
         /// Messages a second before the step; at least 1.
         idle_per_second: u32,
-        /// When the step is.
-        at_ns: u64,
+        /// How long after the start of market hours the step is.
+        after_ns: u64,
     },
 }
 

@@ -142,7 +142,7 @@ impl Market {
             Phase::StartOfMarketHours => {
                 self.tell_event(b'Q', out);
                 self.noiis = Noiis::NONE;
-                self.flow.begin(self.offset_ns);
+                self.flow.open(self.offset_ns);
                 match schedule {
                     None => self.begin_trading(),
                     Some(_) => {

@@ -269,6 +269,13 @@ impl Market {
             .map_or(0, |instrument| instrument.book.live().len())
     }
 
+    /// How many orders an instrument displays, and at how many prices; nothing if there is no such stock
+    /// locate.
+    pub(super) fn size(&self, stock_locate: u16) -> (u32, u32) {
+        self.instrument(stock_locate)
+            .map_or((0, 0), |instrument| instrument.book.size())
+    }
+
     fn instrument(&self, stock_locate: u16) -> Option<&Instrument> {
         self.instruments
             .get(usize::from(stock_locate).checked_sub(1)?)

@@ -139,6 +139,14 @@ impl Book {
         &self.live
     }
 
+    /// How many orders there are, and at how many prices.
+    pub(super) fn size(&self) -> (u32, u32) {
+        // Caps keep both far below 2^32.
+        let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        let levels = self.bids.len() + self.asks.len();
+        (count(self.live.len()), count(levels))
+    }
+
     pub(super) fn best_tick(&self, side: Side) -> Option<u32> {
         self.queues(side).last().map(|queue| queue.tick)
     }
