@@ -1,6 +1,8 @@
 //! Inputs that the benches share: made once, from a seed, outside of what is timed.
 #![forbid(unsafe_code)]
 
+pub mod udp;
+
 use tickcast_book::{Market as Books, NoUpdates};
 use tickcast_codecs::SessionId;
 use tickcast_codecs::event::{Event, Header, Normalizer as _, Origin, Sink};
