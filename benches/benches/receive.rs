@@ -14,7 +14,7 @@ use nix::sys::socket::{MsgFlags, SockaddrIn, recvmsg, setsockopt, sockopt};
 use nix::sys::time::TimeSpec;
 use socket2::{Domain, Protocol, Socket, Type};
 use tickcast_feed::batch::Batch;
-use tickcast_feed::limits::BATCH_PACKETS_MAX;
+use tickcast_feed::limits::BATCH_BUFFERS;
 use tickcast_feed::socket::{JoinConfig, MulticastSocket};
 
 const PAYLOAD: [u8; 500] = [7; 500];
@@ -83,7 +83,7 @@ fn receive(criterion: &mut Criterion) {
     let mut buffer = [0; 9_216];
     let mut bench = criterion.benchmark_group("receive");
     bench.throughput(Throughput::Elements(1));
-    for waiting in [BATCH_PACKETS_MAX as u64, 1] {
+    for waiting in [BATCH_BUFFERS as u64, 1] {
         bench.bench_function(format!("recv/{waiting}"), |bencher| {
             bencher.iter_custom(|count| {
                 time(count, waiting, &plain_sender, || {

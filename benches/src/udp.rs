@@ -2,7 +2,7 @@
 //!
 //! A thread sends MoldUDP64 packets, 64 in a system call, another receives them.  The sender waits when more is
 //! under way than the receiver's buffer surely holds, so a slow receiver loses nothing either.  A receiver that
-//! finds nothing rests for longer than the sender takes for a batch: what is measured is full batches.
+//! finds nothing rests for as long as the sender takes for some batches: what is measured is full batches.
 //!
 //! Time is the receiving thread's own on a processor ([`Figures::cpu_ns`]): on loopback the sender pays for the
 //! way through the network stack, and it's the slower of the two where messages are only walked.
@@ -41,7 +41,7 @@ const WINDOW_MAX: u64 = 8_192;
 /// What a datagram takes of a receive buffer beside twice its bytes, at most.
 const OVERHEAD_BYTES: usize = 1_024;
 /// How long a receiver rests that found nothing.
-const REST: Duration = Duration::from_micros(250);
+const REST: Duration = Duration::from_millis(1);
 /// How long it waits for what was sent and doesn't come.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// What the kernel joins at most: datagrams, and bytes of them.

@@ -3,26 +3,25 @@
 //! Invariant: nothing is allocated after [`Batch::new`].  A batch holds what one call gave until the next;
 //! it belongs to one thread and serves all of its sockets in turn.
 //!
-//! Only receive stamps come as control messages.  Their size is the same for every datagram, which the
-//! headers rely on: they aren't laid out anew between calls.  A socket's drop count, that comes with some
-//! datagrams only, is read by a call of its own ([`MulticastSocket::kernel_drops`]).
+//! A buffer holds more than one datagram where the kernel joined some (`UDP_GRO`): of one source, all of one
+//! size, the last may be shorter.  They are taken apart here, and each is as if it had come alone; their stamp is
+//! the kernel's for all of them.  A buffer has room for the longest that the kernel makes, so none is ever cut.
+//!
+//! A socket's drop count, that comes with some datagrams only, is read by a call of its own
+//! ([`MulticastSocket::kernel_drops`]).
 //!
 //! [`MulticastSocket::kernel_drops`]: crate::socket::MulticastSocket::kernel_drops
 
 use std::fmt;
-use std::io::{self, IoSliceMut};
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::io::{self, ErrorKind, IoSliceMut};
+use std::iter;
+use std::net::SocketAddr;
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use nix::cmsg_space;
-use nix::errno::Errno;
-use nix::sys::socket::{
-    ControlMessageOwned, MsgFlags, MultiHeaders, RecvMsg, SockaddrStorage, recvmmsg,
-};
-use nix::sys::time::TimeSpec;
+use quinn_udp::{RecvMeta, UdpSocketState};
+use socket2::Socket;
 
-use crate::limits::{BATCH_PACKETS_MAX, PACKET_BYTES_MAX};
-use crate::receiver::wall_clock;
+use crate::limits::{BATCH_BUFFERS, BUFFER_BYTES, PACKET_BYTES_MAX};
 
 /// A datagram as it was received.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,33 +34,83 @@ pub struct Packet<'a> {
     pub source: SocketAddr,
 }
 
-/// What is kept of a datagram beside its bytes.
+/// A buffer as it was filled: one datagram, or several that the kernel joined.
 #[derive(Debug, Clone, Copy)]
 struct Received {
     length: usize,
+    /// Bytes of each datagram but the last, which may have less.
+    segment: usize,
     ts_recv: u64,
     source: SocketAddr,
-    /// Longer than its buffer.
-    truncated: bool,
-    /// Refused by the socket: not shown.
-    refused: bool,
 }
 
-/// Buffers for [`BATCH_PACKETS_MAX`] datagrams, and those of the last call.
+impl Received {
+    fn new(meta: &RecvMeta) -> Self {
+        let ts_recv = meta
+            .timestamp
+            .or_else(|| SystemTime::now().duration_since(UNIX_EPOCH).ok())
+            .map_or(0, |since| {
+                since.as_secs() * 1_000_000_000 + u64::from(since.subsec_nanos())
+            });
+        Self {
+            length: meta.len,
+            segment: meta.stride.min(meta.len),
+            ts_recv,
+            source: meta.addr,
+        }
+    }
+
+    /// How many datagrams it holds.
+    fn count(&self) -> usize {
+        if self.segment == self.length {
+            1
+        } else {
+            self.length.div_ceil(self.segment)
+        }
+    }
+
+    /// How many of them are longer than [`PACKET_BYTES_MAX`].
+    fn too_long(&self) -> usize {
+        if self.segment <= PACKET_BYTES_MAX {
+            return 0;
+        }
+        let last = self.length - (self.count() - 1) * self.segment;
+        self.count() - usize::from(last <= PACKET_BYTES_MAX)
+    }
+
+    /// The datagrams of its buffer.
+    fn packets<'a>(&'a self, buffer: &'a [u8]) -> impl Iterator<Item = Packet<'a>> {
+        // The first by itself, since a datagram can be empty.
+        let (first, rest) = buffer
+            .get(..self.length)
+            .and_then(|payloads| payloads.split_at_checked(self.segment))
+            .unwrap_or_default();
+        iter::once(first)
+            .chain(rest.chunks(self.segment.max(1)))
+            .filter(|payload| payload.len() <= PACKET_BYTES_MAX)
+            .map(|payload| Packet {
+                payload,
+                ts_recv: self.ts_recv,
+                source: self.source,
+            })
+    }
+}
+
+/// [`BATCH_BUFFERS`] buffers, and what the last call put into them.
 pub struct Batch {
-    headers: MultiHeaders<SockaddrStorage>,
     buffers: Box<[u8]>,
-    received: Vec<Received>,
+    metas: [RecvMeta; BATCH_BUFFERS],
+    received: Vec<Option<Received>>,
 }
 
 impl Batch {
-    /// Allocates all that is ever needed.  A batch stays on the thread that made it.
+    /// Allocates all that is ever needed.
     #[must_use]
     pub fn new() -> Self {
         Self {
-            headers: MultiHeaders::preallocate(BATCH_PACKETS_MAX, Some(cmsg_space!(TimeSpec))),
-            buffers: vec![0; BATCH_PACKETS_MAX * PACKET_BYTES_MAX].into_boxed_slice(),
-            received: Vec::with_capacity(BATCH_PACKETS_MAX),
+            buffers: vec![0; BATCH_BUFFERS * BUFFER_BYTES].into_boxed_slice(),
+            metas: [RecvMeta::default(); BATCH_BUFFERS],
+            received: Vec::with_capacity(BATCH_BUFFERS),
         }
     }
 
@@ -69,63 +118,49 @@ impl Batch {
     pub fn packets(&self) -> impl Iterator<Item = Packet<'_>> {
         self.received
             .iter()
-            .zip(self.buffers.chunks_exact(PACKET_BYTES_MAX))
-            .filter(|(received, _)| !received.refused)
-            .filter_map(|(received, buffer)| {
-                Some(Packet {
-                    payload: buffer.get(..received.length)?,
-                    ts_recv: received.ts_recv,
-                    source: received.source,
-                })
-            })
+            .zip(self.buffers.chunks_exact(BUFFER_BYTES))
+            .filter_map(|(received, buffer)| Some(received.as_ref()?.packets(buffer)))
+            .flatten()
     }
 
     /// Whether the last call filled every buffer: more may be waiting.
     #[must_use]
     pub fn is_full(&self) -> bool {
-        self.received.len() == BATCH_PACKETS_MAX
+        self.received.len() == BATCH_BUFFERS
     }
 
-    /// Receives what waits, without waiting; says how many.
-    pub(crate) fn receive(&mut self, socket: BorrowedFd<'_>) -> io::Result<usize> {
+    /// Receives what waits, without waiting, and refuses what comes from elsewhere or is too long.  Says how many
+    /// datagrams came, and adds to `refused` how many of them aren't shown.
+    pub(crate) fn receive(
+        &mut self,
+        socket: &Socket,
+        state: &UdpSocketState,
+        accepts: impl Fn(SocketAddr) -> bool,
+        refused: &mut Refused,
+    ) -> io::Result<usize> {
         self.received.clear();
-        let mut buffers = self.buffers.chunks_exact_mut(PACKET_BYTES_MAX);
-        let mut slices: [[IoSliceMut<'_>; 1]; BATCH_PACKETS_MAX] =
-            std::array::from_fn(|_| [IoSliceMut::new(buffers.next().unwrap_or_default())]);
-        let messages = match recvmmsg(
-            socket.as_raw_fd(),
-            &mut self.headers,
-            &mut slices,
-            MsgFlags::MSG_DONTWAIT,
-            None,
-        ) {
-            Ok(messages) => messages,
-            Err(Errno::EAGAIN | Errno::EINTR) => return Ok(0),
-            Err(error) => return Err(error.into()),
+        let mut buffers = self.buffers.chunks_exact_mut(BUFFER_BYTES);
+        let mut slices: [IoSliceMut<'_>; BATCH_BUFFERS] =
+            std::array::from_fn(|_| IoSliceMut::new(buffers.next().unwrap_or_default()));
+        let filled = match state.recv(socket.into(), &mut slices, &mut self.metas) {
+            Ok(filled) => filled,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
+            Err(error) => return Err(error),
         };
-        self.received.extend(messages.map(|message| Received {
-            length: message.bytes,
-            ts_recv: stamp(&message).unwrap_or_else(wall_clock),
-            source: source(message.address),
-            truncated: message.flags.contains(MsgFlags::MSG_TRUNC),
-            refused: false,
-        }));
-        Ok(self.received.len())
-    }
-
-    /// Refuses datagrams that are cut or come from elsewhere; says how many of each.
-    pub(crate) fn refuse(&mut self, accepts: impl Fn(SocketAddr) -> bool) -> Refused {
-        let mut refused = Refused::default();
-        for received in &mut self.received {
-            if !accepts(received.source) {
-                received.refused = true;
-                refused.foreign += 1;
-            } else if received.truncated {
-                received.refused = true;
-                refused.too_long += 1;
+        let mut came = 0;
+        for meta in self.metas.iter().take(filled) {
+            let received = Received::new(meta);
+            let count = received.count();
+            came += count;
+            if accepts(received.source) {
+                refused.too_long += received.too_long() as u64;
+                self.received.push(Some(received));
+            } else {
+                refused.foreign += count as u64;
+                self.received.push(None);
             }
         }
-        refused
+        Ok(came)
     }
 }
 
@@ -150,32 +185,4 @@ pub struct Refused {
     pub foreign: u64,
     /// Longer than [`PACKET_BYTES_MAX`].
     pub too_long: u64,
-}
-
-/// The kernel's receive stamp.
-fn stamp(message: &RecvMsg<'_, '_, SockaddrStorage>) -> Option<u64> {
-    message.cmsgs().ok()?.find_map(|control| match control {
-        ControlMessageOwned::ScmTimestampns(time) => {
-            let seconds = u64::try_from(time.tv_sec()).ok()?;
-            let nanoseconds = u64::try_from(time.tv_nsec()).ok()?;
-            Some(seconds * 1_000_000_000 + nanoseconds)
-        }
-        _ => None,
-    })
-}
-
-fn source(address: Option<SockaddrStorage>) -> SocketAddr {
-    let v4 = |address: &SockaddrStorage| {
-        address
-            .as_sockaddr_in()
-            .map(|v4| SocketAddr::V4(SocketAddrV4::from(*v4)))
-    };
-    let v6 = |address: &SockaddrStorage| {
-        address
-            .as_sockaddr_in6()
-            .map(|v6| SocketAddr::V6(SocketAddrV6::from(*v6)))
-    };
-    address
-        .and_then(|address| v4(&address).or_else(|| v6(&address)))
-        .unwrap_or(SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0)))
 }
