@@ -23,6 +23,9 @@ struct Arguments {
     /// Fill every datagram up to that size, and send those of one size as one (`UDP_SEGMENT`).
     #[arg(long)]
     joined: bool,
+    /// Don't let the kernel join datagrams (`UDP_GRO`), however they are sent.
+    #[arg(long)]
+    apart: bool,
     /// How many rounds.
     #[arg(long, default_value_t = 5)]
     rounds: usize,
@@ -74,6 +77,7 @@ fn main() -> Result<(), Box<dyn Error>> {
                 } else {
                     Sending::Each
                 },
+                join_datagrams: !arguments.apart,
                 lines: arguments.lines,
                 sender_core: Some(arguments.sender_core),
                 receiver_core: Some(arguments.receiver_core),

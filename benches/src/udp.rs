@@ -205,6 +205,8 @@ pub struct Run<'a> {
     pub mode: Mode,
     /// How the sender sends.
     pub sending: Sending,
+    /// Whether the product's sockets let the kernel join (`UDP_GRO`).
+    pub join_datagrams: bool,
     /// Lines: 1, or 2 with the same packets.
     pub lines: u8,
     /// The sender's core.
@@ -436,6 +438,7 @@ enum Receiver {
         batch: Batch,
         shard: Box<Shard<NoUpdates, BestPrices>>,
         clock: Clock,
+        drops: u64,
     },
 }
 
@@ -472,17 +475,20 @@ impl Walk {
 }
 
 impl Receiver {
-    fn open(mode: Mode, groups: &[SocketAddr]) -> io::Result<Self> {
+    fn open(run: &Run<'_>, groups: &[SocketAddr]) -> io::Result<Self> {
         let open = || {
             groups
                 .iter()
                 .map(|group| {
                     let interface = IpAddr::V4(Ipv4Addr::LOCALHOST);
-                    MulticastSocket::open(&JoinConfig::any_source(*group, interface))
+                    MulticastSocket::open(&JoinConfig {
+                        join_datagrams: run.join_datagrams,
+                        ..JoinConfig::any_source(*group, interface)
+                    })
                 })
                 .collect::<io::Result<Vec<_>>>()
         };
-        Ok(match mode {
+        Ok(match run.mode {
             Mode::Walk => Self::Walk {
                 sockets: groups
                     .iter()
@@ -507,6 +513,7 @@ impl Receiver {
                     batch: Batch::new(),
                     shard: Box::new(shard),
                     clock,
+                    drops: 0,
                 }
             }
         })
@@ -561,6 +568,7 @@ impl Receiver {
                 batch,
                 shard,
                 clock,
+                drops,
             } => {
                 let now = clock.now();
                 for (line, socket) in (0..).zip(sockets) {
@@ -569,6 +577,9 @@ impl Receiver {
                         let source = Source::Line(line);
                         // What is malformed is counted, and missing at the end.
                         let _ = shard.handle_packet(now, source, packet.payload, packet.ts_recv);
+                    }
+                    if batch.is_full() {
+                        *drops += socket.kernel_drops()?;
                     }
                 }
                 shard.handle_timeout(now);
@@ -588,12 +599,17 @@ impl Receiver {
             Self::Receive { sockets, walk, .. } => {
                 std::hint::black_box(walk.sum);
                 figures.messages = walk.messages;
-                figures.kernel_drops = drops(sockets)?;
+                figures.kernel_drops = kernel_drops(sockets)?;
             }
-            Self::Book { sockets, shard, .. } => {
+            Self::Book {
+                sockets,
+                shard,
+                drops,
+                ..
+            } => {
                 let counters = shard.counters();
                 figures.messages = counters.messages + counters.unknown_types;
-                figures.kernel_drops = drops(sockets)?;
+                figures.kernel_drops = *drops + kernel_drops(sockets)?;
                 figures.best_changes = shard.observer().changes;
                 figures.orders = shard.market().order_count() as u64;
             }
@@ -602,7 +618,7 @@ impl Receiver {
     }
 }
 
-fn drops(sockets: &mut [MulticastSocket]) -> io::Result<u64> {
+fn kernel_drops(sockets: &mut [MulticastSocket]) -> io::Result<u64> {
     sockets.iter_mut().map(MulticastSocket::kernel_drops).sum()
 }
 
@@ -613,7 +629,7 @@ fn receive(
     total: u64,
     progress: &Progress,
 ) -> io::Result<Figures> {
-    let mut receiver = Receiver::open(run.mode, groups)?;
+    let mut receiver = Receiver::open(run, groups)?;
     let window = window(receiver.receive_buffer_bytes(), run.packets, run.sending);
     progress.window.store(window, Ordering::Release);
     let (mut datagrams, mut receives) = (0, 0);

@@ -5,7 +5,8 @@
 pub const PACKET_BYTES_MAX: usize = 9_216;
 
 /// Buffers of one system call, as many as the library fills: enough that the call costs little beside them, few
-/// enough that the other line waits at most some tens of microseconds.
+/// enough that the other line waits at most some tens of microseconds (some milliseconds if each is full of joined
+/// datagrams, which only a sender that joins them brings about).
 pub const BATCH_BUFFERS: usize = quinn_udp::BATCH_SIZE;
 
 /// Bytes of such a buffer: the longest payload of UDP, since that is what datagrams are joined up to, and a

@@ -5,7 +5,8 @@
 //! Both never wait, receive into a [`Batch`], and give on only what comes from where they were told to expect
 //! it.
 //!
-//! The receive buffer and busy polling are asked for; what the kernel granted is read back, to be reported.
+//! The receive buffer, busy polling and the joining of datagrams (`UDP_GRO`) are asked for; what the kernel granted is
+//! read back, to be reported.
 
 use std::fmt;
 use std::io;
@@ -249,7 +250,8 @@ impl MulticastSocket {
         batch.receive(&self.socket, &self.state, accepts, &mut self.refused)
     }
 
-    /// Datagrams that the kernel dropped since the last call, because the receive buffer was full.
+    /// Datagrams that the kernel dropped since the last call, because the receive buffer was full.  Those that it
+    /// had joined are dropped together and count as one: then it is the least that was lost.
     ///
     /// It is the count that `SO_RXQ_OVFL` attaches to the next datagram, read even if none follows.  A call
     /// costs as much as receiving: make it when a batch was full (a receiver that is behind loses) and now
