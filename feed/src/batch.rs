@@ -16,12 +16,12 @@ use std::fmt;
 use std::io::{self, ErrorKind, IoSliceMut};
 use std::iter;
 use std::net::SocketAddr;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use quinn_udp::{RecvMeta, UdpSocketState};
 use socket2::Socket;
 
-use crate::limits::{BATCH_BUFFERS, BUFFER_BYTES, PACKET_BYTES_MAX};
+use crate::limits::{BATCH_BUFFERS, BUFFER_BYTES, JOINED_PACKETS_MAX, PACKET_BYTES_MAX};
+use crate::receiver::wall_clock;
 
 /// A datagram as it was received.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,73 +34,22 @@ pub struct Packet<'a> {
     pub source: SocketAddr,
 }
 
-/// A buffer as it was filled: one datagram, or several that the kernel joined.
+/// Where a datagram is, and what is kept of it beside its bytes.
 #[derive(Debug, Clone, Copy)]
 struct Received {
+    start: usize,
     length: usize,
-    /// Bytes of each datagram but the last, which may have less.
-    segment: usize,
     ts_recv: u64,
     source: SocketAddr,
 }
 
-impl Received {
-    fn new(meta: &RecvMeta) -> Self {
-        let ts_recv = meta
-            .timestamp
-            .or_else(|| SystemTime::now().duration_since(UNIX_EPOCH).ok())
-            .map_or(0, |since| {
-                since.as_secs() * 1_000_000_000 + u64::from(since.subsec_nanos())
-            });
-        Self {
-            length: meta.len,
-            segment: meta.stride.min(meta.len),
-            ts_recv,
-            source: meta.addr,
-        }
-    }
-
-    /// How many datagrams it holds.
-    fn count(&self) -> usize {
-        if self.segment == self.length {
-            1
-        } else {
-            self.length.div_ceil(self.segment)
-        }
-    }
-
-    /// How many of them are longer than [`PACKET_BYTES_MAX`].
-    fn too_long(&self) -> usize {
-        if self.segment <= PACKET_BYTES_MAX {
-            return 0;
-        }
-        let last = self.length - (self.count() - 1) * self.segment;
-        self.count() - usize::from(last <= PACKET_BYTES_MAX)
-    }
-
-    /// The datagrams of its buffer.
-    fn packets<'a>(&'a self, buffer: &'a [u8]) -> impl Iterator<Item = Packet<'a>> {
-        // The first by itself, since a datagram can be empty.
-        let (first, rest) = buffer
-            .get(..self.length)
-            .and_then(|payloads| payloads.split_at_checked(self.segment))
-            .unwrap_or_default();
-        iter::once(first)
-            .chain(rest.chunks(self.segment.max(1)))
-            .filter(|payload| payload.len() <= PACKET_BYTES_MAX)
-            .map(|payload| Packet {
-                payload,
-                ts_recv: self.ts_recv,
-                source: self.source,
-            })
-    }
-}
-
-/// [`BATCH_BUFFERS`] buffers, and what the last call put into them.
+/// [`BATCH_BUFFERS`] buffers, and the datagrams that the last call put into them.
 pub struct Batch {
     buffers: Box<[u8]>,
     metas: [RecvMeta; BATCH_BUFFERS],
-    received: Vec<Option<Received>>,
+    /// Buffers of the last call.
+    filled: usize,
+    received: Vec<Received>,
 }
 
 impl Batch {
@@ -110,23 +59,26 @@ impl Batch {
         Self {
             buffers: vec![0; BATCH_BUFFERS * BUFFER_BYTES].into_boxed_slice(),
             metas: [RecvMeta::default(); BATCH_BUFFERS],
-            received: Vec::with_capacity(BATCH_BUFFERS),
+            filled: 0,
+            received: Vec::with_capacity(BATCH_BUFFERS * JOINED_PACKETS_MAX),
         }
     }
 
     /// The datagrams of the last call that their socket accepted, in the order of their arrival.
     pub fn packets(&self) -> impl Iterator<Item = Packet<'_>> {
-        self.received
-            .iter()
-            .zip(self.buffers.chunks_exact(BUFFER_BYTES))
-            .filter_map(|(received, buffer)| Some(received.as_ref()?.packets(buffer)))
-            .flatten()
+        self.received.iter().filter_map(|received| {
+            Some(Packet {
+                payload: self.buffers.get(received.start..)?.get(..received.length)?,
+                ts_recv: received.ts_recv,
+                source: received.source,
+            })
+        })
     }
 
     /// Whether the last call filled every buffer: more may be waiting.
     #[must_use]
     pub fn is_full(&self) -> bool {
-        self.received.len() == BATCH_BUFFERS
+        self.filled == BATCH_BUFFERS
     }
 
     /// Receives what waits, without waiting, and refuses what comes from elsewhere or is too long.  Says how many
@@ -139,29 +91,58 @@ impl Batch {
         refused: &mut Refused,
     ) -> io::Result<usize> {
         self.received.clear();
+        self.filled = 0;
         let mut buffers = self.buffers.chunks_exact_mut(BUFFER_BYTES);
         let mut slices: [IoSliceMut<'_>; BATCH_BUFFERS] =
             std::array::from_fn(|_| IoSliceMut::new(buffers.next().unwrap_or_default()));
-        let filled = match state.recv(socket.into(), &mut slices, &mut self.metas) {
+        self.filled = match state.recv(socket.into(), &mut slices, &mut self.metas) {
             Ok(filled) => filled,
-            Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(0),
             Err(error) => return Err(error),
         };
         let mut came = 0;
-        for meta in self.metas.iter().take(filled) {
-            let received = Received::new(meta);
-            let count = received.count();
-            came += count;
-            if accepts(received.source) {
-                refused.too_long += received.too_long() as u64;
-                self.received.push(Some(received));
-            } else {
-                refused.foreign += count as u64;
-                self.received.push(None);
+        for (index, meta) in self.metas.iter().take(self.filled).enumerate() {
+            let (ts_recv, source) = (stamp(meta), meta.addr);
+            let accepted = accepts(source);
+            let mut start = index * BUFFER_BYTES;
+            for length in lengths(meta) {
+                came += 1;
+                if !accepted {
+                    refused.foreign += 1;
+                } else if length > PACKET_BYTES_MAX {
+                    refused.too_long += 1;
+                } else {
+                    self.received.push(Received {
+                        start,
+                        length,
+                        ts_recv,
+                        source,
+                    });
+                }
+                start += length;
             }
         }
         Ok(came)
     }
+}
+
+/// The lengths of a buffer's datagrams: one, or several of one size and a rest.
+fn lengths(meta: &RecvMeta) -> impl Iterator<Item = usize> {
+    let (all, size) = (meta.len, meta.stride);
+    let whole = if (1..all).contains(&size) {
+        all / size
+    } else {
+        0
+    };
+    let rest = all - whole * size;
+    iter::repeat_n(size, whole).chain((rest > 0 || whole == 0).then_some(rest))
+}
+
+/// The kernel's receive stamp.
+fn stamp(meta: &RecvMeta) -> u64 {
+    meta.timestamp.map_or_else(wall_clock, |since| {
+        since.as_secs() * 1_000_000_000 + u64::from(since.subsec_nanos())
+    })
 }
 
 impl Default for Batch {

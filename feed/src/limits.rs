@@ -14,6 +14,9 @@ pub const BATCH_BUFFERS: usize = quinn_udp::BATCH_SIZE;
 /// space until it is used.
 pub const BUFFER_BYTES: usize = 65_536 + 1_088;
 
+/// Datagrams that a kernel joins at most: 64 that it received, 128 that a sender on this machine joined.
+pub const JOINED_PACKETS_MAX: usize = 128;
+
 /// Packets that a shard takes from its ring at a time.
 pub const BATCH_PACKETS_MAX: usize = 64;
 

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use multicast::{LOOPBACK, group, join, line, port, receive};
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 use tickcast_feed::batch::{Batch, Refused};
-use tickcast_feed::limits::{BATCH_BUFFERS, PACKET_BYTES_MAX};
+use tickcast_feed::limits::{BATCH_BUFFERS, JOINED_PACKETS_MAX, PACKET_BYTES_MAX};
 use tickcast_feed::receiver::wall_clock;
 use tickcast_feed::socket::{Interface, JoinConfig, MulticastSocket, RequestSocket};
 
@@ -60,7 +60,8 @@ fn joined_datagrams_come_one_by_one_in_order_whole_with_source_and_stamp() {
         (1_000, 64, 1_000),
         (1_000, 64, 1),
         (1_000, 2, 999),
-        (1, 64, 1),
+        (1, 2, 1),
+        (1, JOINED_PACKETS_MAX, 1),
         (500, 63, 17),
         (1_472, 44, 3),
         (9_216, 7, 100),
