@@ -86,13 +86,14 @@ fn main() -> Result<(), Box<dyn Error>> {
             *least = least.min(figures.cpu_ns_a_message());
         }
     }
-    let [walk, receive, book] = least;
-    println!(
-        "least: walk {walk:.1}, receive {receive:.1}, book {book:.1} ns of CPU a message; receive ÷ walk {:.2}, \
-         book ÷ walk {:.2}",
-        receive / walk,
-        book / walk,
-    );
+    if let ([walk, receive, book], None) = (least, arguments.only) {
+        println!(
+            "least: walk {walk:.1}, receive {receive:.1}, book {book:.1} ns of CPU a message; \
+             receive ÷ walk {:.2}, book ÷ walk {:.2}",
+            receive / walk,
+            book / walk,
+        );
+    }
     Ok(())
 }
 
