@@ -4,6 +4,8 @@
 //! (`cargo xtask instructions`).
 #![forbid(unsafe_code)]
 
+pub mod udp;
+
 use std::path::Path;
 
 use tickcast_book::{Market as Books, NoUpdates};

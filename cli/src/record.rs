@@ -119,6 +119,8 @@ fn lines(arguments: &Arguments) -> Result<Vec<(Line, JoinConfig)>, Failure> {
                 let join = JoinConfig {
                     sources: line.sources,
                     source_specific: line.source_specific,
+                    // Each datagram has a stamp of its own, and each drop is counted.
+                    join_datagrams: false,
                     ..JoinConfig::any_source(line.group, line.interface)
                 };
                 let line = Line {
@@ -140,7 +142,11 @@ fn lines(arguments: &Arguments) -> Result<Vec<(Line, JoinConfig)>, Failure> {
             group: *group,
             protocol: None,
         };
-        (line, JoinConfig::any_source(*group, interface))
+        let join = JoinConfig {
+            join_datagrams: false,
+            ..JoinConfig::any_source(*group, interface)
+        };
+        (line, join)
     };
     Ok(arguments.group.iter().map(of_group).collect())
 }

@@ -3,25 +3,24 @@
 //! Invariant: nothing is allocated after [`Batch::new`].  A batch holds what one call gave until the next;
 //! it belongs to one thread and serves all of its sockets in turn.
 //!
-//! Only receive stamps come as control messages.  Their size is the same for every datagram, which the
-//! headers rely on: they aren't laid out anew between calls.  A socket's drop count, that comes with some
-//! datagrams only, is read by a call of its own ([`MulticastSocket::kernel_drops`]).
+//! A buffer holds more than one datagram where the kernel joined some (`UDP_GRO`): of one source, all of one
+//! size, the last may be shorter.  They are taken apart here, and each is as if it had come alone; their stamp is
+//! the kernel's for all of them.  A buffer has room for the longest that the kernel makes, so none is ever cut.
+//!
+//! A socket's drop count, that comes with some datagrams only, is read by a call of its own
+//! ([`MulticastSocket::kernel_drops`]).
 //!
 //! [`MulticastSocket::kernel_drops`]: crate::socket::MulticastSocket::kernel_drops
 
 use std::fmt;
-use std::io::{self, IoSliceMut};
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::io::{self, ErrorKind, IoSliceMut};
+use std::iter;
+use std::net::SocketAddr;
 
-use nix::cmsg_space;
-use nix::errno::Errno;
-use nix::sys::socket::{
-    ControlMessageOwned, MsgFlags, MultiHeaders, RecvMsg, SockaddrStorage, recvmmsg,
-};
-use nix::sys::time::TimeSpec;
+use quinn_udp::{RecvMeta, UdpSocketState};
+use socket2::Socket;
 
-use crate::limits::{BATCH_PACKETS_MAX, PACKET_BYTES_MAX};
+use crate::limits::{BATCH_BUFFERS, BUFFER_BYTES, JOINED_PACKETS_MAX, PACKET_BYTES_MAX};
 use crate::receiver::wall_clock;
 
 /// A datagram as it was received.
@@ -35,98 +34,115 @@ pub struct Packet<'a> {
     pub source: SocketAddr,
 }
 
-/// What is kept of a datagram beside its bytes.
+/// Where a datagram is, and what is kept of it beside its bytes.
 #[derive(Debug, Clone, Copy)]
 struct Received {
+    start: usize,
     length: usize,
     ts_recv: u64,
     source: SocketAddr,
-    /// Longer than its buffer.
-    truncated: bool,
-    /// Refused by the socket: not shown.
-    refused: bool,
 }
 
-/// Buffers for [`BATCH_PACKETS_MAX`] datagrams, and those of the last call.
+/// [`BATCH_BUFFERS`] buffers, and the datagrams that the last call put into them.
 pub struct Batch {
-    headers: MultiHeaders<SockaddrStorage>,
     buffers: Box<[u8]>,
+    metas: [RecvMeta; BATCH_BUFFERS],
+    /// Buffers of the last call.
+    filled: usize,
     received: Vec<Received>,
 }
 
 impl Batch {
-    /// Allocates all that is ever needed.  A batch stays on the thread that made it.
+    /// Allocates all that is ever needed.
     #[must_use]
     pub fn new() -> Self {
         Self {
-            headers: MultiHeaders::preallocate(BATCH_PACKETS_MAX, Some(cmsg_space!(TimeSpec))),
-            buffers: vec![0; BATCH_PACKETS_MAX * PACKET_BYTES_MAX].into_boxed_slice(),
-            received: Vec::with_capacity(BATCH_PACKETS_MAX),
+            buffers: vec![0; BATCH_BUFFERS * BUFFER_BYTES].into_boxed_slice(),
+            metas: [RecvMeta::default(); BATCH_BUFFERS],
+            filled: 0,
+            received: Vec::with_capacity(BATCH_BUFFERS * JOINED_PACKETS_MAX),
         }
     }
 
     /// The datagrams of the last call that their socket accepted, in the order of their arrival.
     pub fn packets(&self) -> impl Iterator<Item = Packet<'_>> {
-        self.received
-            .iter()
-            .zip(self.buffers.chunks_exact(PACKET_BYTES_MAX))
-            .filter(|(received, _)| !received.refused)
-            .filter_map(|(received, buffer)| {
-                Some(Packet {
-                    payload: buffer.get(..received.length)?,
-                    ts_recv: received.ts_recv,
-                    source: received.source,
-                })
+        self.received.iter().filter_map(|received| {
+            Some(Packet {
+                payload: self.buffers.get(received.start..)?.get(..received.length)?,
+                ts_recv: received.ts_recv,
+                source: received.source,
             })
+        })
     }
 
     /// Whether the last call filled every buffer: more may be waiting.
     #[must_use]
     pub fn is_full(&self) -> bool {
-        self.received.len() == BATCH_PACKETS_MAX
+        self.filled == BATCH_BUFFERS
     }
 
-    /// Receives what waits, without waiting; says how many.
-    pub(crate) fn receive(&mut self, socket: BorrowedFd<'_>) -> io::Result<usize> {
+    /// Receives what waits, without waiting, and refuses what comes from elsewhere or is too long.  Says how many
+    /// datagrams came, and adds to `refused` how many of them aren't shown.
+    pub(crate) fn receive(
+        &mut self,
+        socket: &Socket,
+        state: &UdpSocketState,
+        accepts: impl Fn(SocketAddr) -> bool,
+        refused: &mut Refused,
+    ) -> io::Result<usize> {
         self.received.clear();
-        let mut buffers = self.buffers.chunks_exact_mut(PACKET_BYTES_MAX);
-        let mut slices: [[IoSliceMut<'_>; 1]; BATCH_PACKETS_MAX] =
-            std::array::from_fn(|_| [IoSliceMut::new(buffers.next().unwrap_or_default())]);
-        let messages = match recvmmsg(
-            socket.as_raw_fd(),
-            &mut self.headers,
-            &mut slices,
-            MsgFlags::MSG_DONTWAIT,
-            None,
-        ) {
-            Ok(messages) => messages,
-            Err(Errno::EAGAIN | Errno::EINTR) => return Ok(0),
-            Err(error) => return Err(error.into()),
+        self.filled = 0;
+        let mut buffers = self.buffers.chunks_exact_mut(BUFFER_BYTES);
+        let mut slices: [IoSliceMut<'_>; BATCH_BUFFERS] =
+            std::array::from_fn(|_| IoSliceMut::new(buffers.next().unwrap_or_default()));
+        self.filled = match state.recv(socket.into(), &mut slices, &mut self.metas) {
+            Ok(filled) => filled,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(0),
+            Err(error) => return Err(error),
         };
-        self.received.extend(messages.map(|message| Received {
-            length: message.bytes,
-            ts_recv: stamp(&message).unwrap_or_else(wall_clock),
-            source: source(message.address),
-            truncated: message.flags.contains(MsgFlags::MSG_TRUNC),
-            refused: false,
-        }));
-        Ok(self.received.len())
-    }
-
-    /// Refuses datagrams that are cut or come from elsewhere; says how many of each.
-    pub(crate) fn refuse(&mut self, accepts: impl Fn(SocketAddr) -> bool) -> Refused {
-        let mut refused = Refused::default();
-        for received in &mut self.received {
-            if !accepts(received.source) {
-                received.refused = true;
-                refused.foreign += 1;
-            } else if received.truncated {
-                received.refused = true;
-                refused.too_long += 1;
+        let mut came = 0;
+        for (index, meta) in self.metas.iter().take(self.filled).enumerate() {
+            let (ts_recv, source) = (stamp(meta), meta.addr);
+            let accepted = accepts(source);
+            let mut start = index * BUFFER_BYTES;
+            for length in lengths(meta) {
+                came += 1;
+                if !accepted {
+                    refused.foreign += 1;
+                } else if length > PACKET_BYTES_MAX {
+                    refused.too_long += 1;
+                } else {
+                    self.received.push(Received {
+                        start,
+                        length,
+                        ts_recv,
+                        source,
+                    });
+                }
+                start += length;
             }
         }
-        refused
+        Ok(came)
     }
+}
+
+/// The lengths of a buffer's datagrams: one, or several of one size and a rest.
+fn lengths(meta: &RecvMeta) -> impl Iterator<Item = usize> {
+    let (all, size) = (meta.len, meta.stride);
+    let whole = if (1..all).contains(&size) {
+        all / size
+    } else {
+        0
+    };
+    let rest = all - whole * size;
+    iter::repeat_n(size, whole).chain((rest > 0 || whole == 0).then_some(rest))
+}
+
+/// The kernel's receive stamp.
+fn stamp(meta: &RecvMeta) -> u64 {
+    meta.timestamp.map_or_else(wall_clock, |since| {
+        since.as_secs() * 1_000_000_000 + u64::from(since.subsec_nanos())
+    })
 }
 
 impl Default for Batch {
@@ -150,32 +166,4 @@ pub struct Refused {
     pub foreign: u64,
     /// Longer than [`PACKET_BYTES_MAX`].
     pub too_long: u64,
-}
-
-/// The kernel's receive stamp.
-fn stamp(message: &RecvMsg<'_, '_, SockaddrStorage>) -> Option<u64> {
-    message.cmsgs().ok()?.find_map(|control| match control {
-        ControlMessageOwned::ScmTimestampns(time) => {
-            let seconds = u64::try_from(time.tv_sec()).ok()?;
-            let nanoseconds = u64::try_from(time.tv_nsec()).ok()?;
-            Some(seconds * 1_000_000_000 + nanoseconds)
-        }
-        _ => None,
-    })
-}
-
-fn source(address: Option<SockaddrStorage>) -> SocketAddr {
-    let v4 = |address: &SockaddrStorage| {
-        address
-            .as_sockaddr_in()
-            .map(|v4| SocketAddr::V4(SocketAddrV4::from(*v4)))
-    };
-    let v6 = |address: &SockaddrStorage| {
-        address
-            .as_sockaddr_in6()
-            .map(|v6| SocketAddr::V6(SocketAddrV6::from(*v6)))
-    };
-    address
-        .and_then(|address| v4(&address).or_else(|| v6(&address)))
-        .unwrap_or(SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0)))
 }

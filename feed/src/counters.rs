@@ -231,7 +231,7 @@ pub(crate) fn report<const CANARY: u8>(
             (
                 "kernel_drops",
                 counters.kernel_drops,
-                "datagrams that the kernel dropped because the receive buffer was full",
+                "datagrams that the kernel dropped because the receive buffer was full; those that it had joined (UDP_GRO) count as one",
             ),
             (
                 "line_silences",

@@ -4,8 +4,20 @@
 /// What is longer is dropped and counted.
 pub const PACKET_BYTES_MAX: usize = 9_216;
 
-/// Datagrams of one system call: enough that the call costs little beside them, few enough that the other
-/// line waits at most some tens of microseconds.
+/// Buffers of one system call, as many as the library fills: enough that the call costs little beside them, few
+/// enough that the other line waits at most some tens of microseconds (some milliseconds if each is full of joined
+/// datagrams, which only a sender that joins them brings about).
+pub const BATCH_BUFFERS: usize = quinn_udp::BATCH_SIZE;
+
+/// Bytes of such a buffer: the longest payload of UDP, since that is what datagrams are joined up to, and a
+/// kilobyte on top, so that buffers don't begin at the same places of a cache (64 KiB apart they do).  Address
+/// space until it is used.
+pub const BUFFER_BYTES: usize = 65_536 + 1_088;
+
+/// Datagrams that a kernel joins at most: 64 that it received, 128 that a sender on this machine joined.
+pub const JOINED_PACKETS_MAX: usize = 128;
+
+/// Packets that a shard takes from its ring at a time.
 pub const BATCH_PACKETS_MAX: usize = 64;
 
 /// The receive buffer that is asked for: 32 MiB keeps 40,000 datagrams of 100 bytes while the reader
@@ -137,6 +149,7 @@ const _: () = {
     // Offsets in the backlog are 32 bits.
     assert!(BACKLOG_BYTES_MAX < u32::MAX as usize);
     assert!(REQUEST_MESSAGES_MAX < 0xFFFF);
+    assert!(PACKET_BYTES_MAX <= BUFFER_BYTES);
     assert!(LINE_SILENT_NS < LINE_DOWN_NS && REQUEST_TIMEOUT_NS <= REQUEST_TIMEOUT_NS_MAX);
 };
 /// SoupBinTCP's heartbeat: "anytime more than 1 second has past" (1.3).

@@ -68,7 +68,7 @@ pub struct LineCounters {
     pub packets_old_session: u64,
     /// Packets of a session that isn't this channel's.
     pub packets_foreign: u64,
-    /// Datagrams that the kernel dropped because the receive buffer was full.
+    /// Datagrams that the kernel dropped because the receive buffer was full; joined ones count as one.
     pub kernel_drops: u64,
     /// Times that the line fell silent.
     pub silences: u64,

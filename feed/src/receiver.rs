@@ -74,11 +74,11 @@ impl Default for Clock {
 /// What was lost or refused at a line's socket.  Written by the receiver, read by every shard.
 #[derive(Debug, Default)]
 pub struct LineCounters {
-    /// Datagrams that the kernel dropped, because the receive buffer was full.
+    /// Datagrams that the kernel dropped, because the receive buffer was full; joined ones count as one.
     pub kernel_drops: AtomicU64,
     /// Datagrams from an address that isn't one of the line's sources.
     pub foreign_source: AtomicU64,
-    /// Datagrams longer than a buffer.
+    /// Datagrams longer than what is taken.
     pub too_long: AtomicU64,
 }
 

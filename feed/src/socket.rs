@@ -5,7 +5,8 @@
 //! Both never wait, receive into a [`Batch`], and give on only what comes from where they were told to expect
 //! it.
 //!
-//! The receive buffer and busy polling are asked for; what the kernel granted is read back, to be reported.
+//! The receive buffer, busy polling and the joining of datagrams (`UDP_GRO`) are asked for; what the kernel granted is
+//! read back, to be reported.
 
 use std::fmt;
 use std::io;
@@ -18,6 +19,7 @@ use nix::libc;
 use nix::net::if_::{InterfaceFlags, if_nametoindex};
 use nix::sys::socket::{getsockopt, setsockopt, sockopt};
 use nix::{getsockopt_impl, setsockopt_impl};
+use quinn_udp::UdpSocketState;
 use socket2::{Domain, InterfaceIndexOrAddress, Protocol, Socket, Type};
 
 use crate::batch::{Batch, Refused};
@@ -128,6 +130,9 @@ pub struct JoinConfig {
     pub receive_buffer_bytes: usize,
     /// How long a receive call polls the network card itself, in microseconds; 0 = not.
     pub busy_poll_us: u32,
+    /// Whether the kernel may join datagrams of one size that come close together, and give them on as one
+    /// (`UDP_GRO`).  They are taken apart again, and have one stamp.
+    pub join_datagrams: bool,
 }
 
 impl JoinConfig {
@@ -141,6 +146,7 @@ impl JoinConfig {
             source_specific: false,
             receive_buffer_bytes: RECEIVE_BUFFER_BYTES,
             busy_poll_us: 0,
+            join_datagrams: true,
         }
     }
 
@@ -172,6 +178,8 @@ pub struct Granted {
     pub receive_buffer_bytes: usize,
     /// How long receive calls poll the network card, in microseconds.
     pub busy_poll_us: u32,
+    /// Whether the kernel joins datagrams where it can.
+    pub joins_datagrams: bool,
     /// Whether the interface is the machine itself.
     pub is_loopback: bool,
 }
@@ -180,6 +188,7 @@ pub struct Granted {
 #[derive(Debug)]
 pub struct MulticastSocket {
     socket: Socket,
+    state: UdpSocketState,
     sources: Vec<IpAddr>,
     granted: Granted,
     drops_seen: u32,
@@ -196,13 +205,16 @@ impl MulticastSocket {
     pub fn open(config: &JoinConfig) -> io::Result<Self> {
         config.check()?;
         let interface = config.interface.resolve()?;
-        let socket = udp(config.group, config.receive_buffer_bytes)?;
+        let (socket, state) = udp(config.group, config.receive_buffer_bytes)?;
         // Several receivers of one machine can listen to the same group.
         socket.set_reuse_address(true)?;
         if config.busy_poll_us > 0 {
             // Best effort, as the receive buffer: it may need a privilege.
             let _ = socket.set_busy_poll(config.busy_poll_us);
         }
+        // Best effort too: a kernel that can't join gives each datagram by itself.
+        let joins_datagrams =
+            config.join_datagrams && setsockopt(&socket, sockopt::UdpGroSegment, &true).is_ok();
         // Bound to the group and not only to its port: other groups at the same port don't reach it.
         socket.bind(&scoped(config.group, interface.index).into())?;
         join(&socket, config, interface.index)?;
@@ -210,12 +222,14 @@ impl MulticastSocket {
             granted: Granted {
                 receive_buffer_bytes: socket.recv_buffer_size()? / 2,
                 busy_poll_us: socket.busy_poll()?,
+                joins_datagrams,
                 is_loopback: interface.is_loopback,
             },
             sources: config.sources.clone(),
             drops_seen: drops(&socket)?,
             refused: Refused::default(),
             socket,
+            state,
         })
     }
 
@@ -231,15 +245,13 @@ impl MulticastSocket {
     ///
     /// The system's error.
     pub fn receive(&mut self, batch: &mut Batch) -> io::Result<usize> {
-        let count = batch.receive(self.socket.as_fd())?;
         let sources = &self.sources;
-        let refused = batch.refuse(|source| sources.is_empty() || sources.contains(&source.ip()));
-        self.refused.foreign += refused.foreign;
-        self.refused.too_long += refused.too_long;
-        Ok(count)
+        let accepts = |source: SocketAddr| sources.is_empty() || sources.contains(&source.ip());
+        batch.receive(&self.socket, &self.state, accepts, &mut self.refused)
     }
 
-    /// Datagrams that the kernel dropped since the last call, because the receive buffer was full.
+    /// Datagrams that the kernel dropped since the last call, because the receive buffer was full.  Those that it
+    /// had joined are dropped together and count as one: then it is the least that was lost.
     ///
     /// It is the count that `SO_RXQ_OVFL` attaches to the next datagram, read even if none follows.  A call
     /// costs as much as receiving: make it when a batch was full (a receiver that is behind loses) and now
@@ -273,6 +285,7 @@ impl AsFd for MulticastSocket {
 #[derive(Debug)]
 pub struct RequestSocket {
     socket: Socket,
+    state: UdpSocketState,
     servers: Vec<SocketAddr>,
     refused: Refused,
 }
@@ -300,10 +313,11 @@ impl RequestSocket {
         if servers.len() > usize::from(u8::MAX) {
             return refuse("there are more than 255 request servers");
         }
-        let socket = udp(*first, RECEIVE_BUFFER_BYTES)?;
+        let (socket, state) = udp(*first, RECEIVE_BUFFER_BYTES)?;
         socket.bind(&SocketAddr::new(local, 0).into())?;
         Ok(Self {
             socket,
+            state,
             servers: servers.to_vec(),
             refused: Refused::default(),
         })
@@ -331,12 +345,9 @@ impl RequestSocket {
     ///
     /// The system's error.
     pub fn receive(&mut self, batch: &mut Batch) -> io::Result<usize> {
-        let count = batch.receive(self.socket.as_fd())?;
         let servers = &self.servers;
-        let refused = batch.refuse(|source| servers.contains(&source));
-        self.refused.foreign += refused.foreign;
-        self.refused.too_long += refused.too_long;
-        Ok(count)
+        let accepts = |source| servers.contains(&source);
+        batch.receive(&self.socket, &self.state, accepts, &mut self.refused)
     }
 
     /// Which server has this address.
@@ -360,18 +371,30 @@ impl AsFd for RequestSocket {
 }
 
 /// A socket that never waits, with receive stamps and as large a buffer as there is.
-fn udp(of: SocketAddr, receive_buffer_bytes: usize) -> io::Result<Socket> {
+fn udp(of: SocketAddr, receive_buffer_bytes: usize) -> io::Result<(Socket, UdpSocketState)> {
     let socket = Socket::new(Domain::for_address(of), Type::DGRAM, Some(Protocol::UDP))?;
-    socket.set_nonblocking(true)?;
     if of.is_ipv6() {
         socket.set_only_v6(true)?;
+    }
+    // It sets what QUIC needs, of which nothing else is wanted here than that the socket never waits.
+    let state = UdpSocketState::new((&socket).into())?;
+    let _ = setsockopt(&socket, sockopt::UdpGroSegment, &false);
+    match of {
+        SocketAddr::V4(_) => {
+            setsockopt(&socket, sockopt::Ipv4PacketInfo, &false)?;
+            socket.set_recv_tos_v4(false)?;
+        }
+        SocketAddr::V6(_) => {
+            setsockopt(&socket, sockopt::Ipv6RecvPacketInfo, &false)?;
+            socket.set_recv_tclass_v6(false)?;
+        }
     }
     // Beyond `rmem_max` with the privilege, else up to it; what was granted is read back.
     if setsockopt(&socket, sockopt::RcvBufForce, &receive_buffer_bytes).is_err() {
         let _ = socket.set_recv_buffer_size(receive_buffer_bytes);
     }
     setsockopt(&socket, sockopt::ReceiveTimestampns, &true)?;
-    Ok(socket)
+    Ok((socket, state))
 }
 
 /// The group with its interface, which belongs to an IPv6 address that isn't valid everywhere.

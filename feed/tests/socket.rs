@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use multicast::{LOOPBACK, group, join, line, port, receive, sender};
 use tickcast_feed::batch::{Batch, Refused};
-use tickcast_feed::limits::{BATCH_PACKETS_MAX, PACKET_BYTES_MAX};
+use tickcast_feed::limits::{BATCH_BUFFERS, PACKET_BYTES_MAX};
 use tickcast_feed::receiver::wall_clock;
 use tickcast_feed::socket::{Interface, JoinConfig, MulticastSocket, RequestSocket};
 
@@ -40,7 +40,7 @@ fn more_datagrams_than_a_batch_has_come_in_order_over_several() {
     let Some((mut socket, sender)) = line(&join(group(2)), HERE) else {
         return;
     };
-    let count = 2 * BATCH_PACKETS_MAX + 7;
+    let count = 2 * BATCH_BUFFERS + 7;
     // Of different lengths: what is left of a longer one isn't seen.
     let sent: Vec<Vec<u8>> = (0..count)
         .map(|i| vec![i.to_le_bytes()[0]; 1 + i * 37 % 900])

@@ -20,12 +20,11 @@ impl Channel {
     /// What a line's socket joins.
     pub(crate) fn join(&self, line: &Line) -> JoinConfig {
         JoinConfig {
-            group: line.group,
-            interface: line.interface.clone(),
             sources: line.sources.clone(),
             source_specific: line.source_specific,
             receive_buffer_bytes: size(self.receive_buffer.0),
             busy_poll_us: self.busy_poll_us(),
+            ..JoinConfig::any_source(line.group, line.interface.clone())
         }
     }
 
