@@ -8,6 +8,7 @@ use plotters::coord::Shift;
 use plotters::prelude::*;
 
 use crate::Failed;
+use crate::file::FileResult;
 use crate::results::Results;
 use crate::wire::{Latency, Rate, Stage, To, WireRun};
 
@@ -15,6 +16,10 @@ use crate::wire::{Latency, Rate, Stage, To, WireRun};
 const WIDTH: u32 = 1_280;
 const HEIGHT_A_ROW: u32 = 460;
 const HEIGHT_OF_TITLE: u32 = 56;
+const HEIGHT_A_BAR: u32 = 40;
+const LEFT_OF_BARS: i32 = 400;
+const WIDTH_OF_BARS: u32 = 620;
+const WIDTH_OF_NAMES: u32 = 140;
 
 /// The percentile axis ends here: a hundred thousand messages say no more.
 const NINES_MAX: f64 = 5.0;
@@ -96,18 +101,8 @@ fn draw(
     let root = SVGBackend::with_string(svg, size).into_drawing_area();
     root.fill(&WHITE)?;
     let (title, body) = root.split_vertically(HEIGHT_OF_TITLE);
-    let machine = &results.machine;
     text(&title, "tickcast: latency from the wire", 22, (24, 10))?;
-    let below = format!(
-        "{}, {} cores, Linux {}, tickcast {} ({}), {}",
-        machine.cpu,
-        machine.cores.len(),
-        machine.kernel.as_deref().unwrap_or("?"),
-        machine.program.version,
-        machine.program.profile,
-        machine.date
-    );
-    text(&title, &below, 13, (24, 37))?;
+    text(&title, &subtitle(results), 13, (24, 37))?;
     for (area, (to, runs)) in body.split_evenly((rows.len(), 1)).iter().zip(rows) {
         let (left, right) = area.split_horizontally(WIDTH / 2);
         let (sum, due, words) = match to {
@@ -136,6 +131,20 @@ fn draw(
     }
     root.present()?;
     Ok(())
+}
+
+/// What was measured on.
+fn subtitle(results: &Results) -> String {
+    let machine = &results.machine;
+    format!(
+        "{}, {} cores, Linux {}, tickcast {} ({}), {}",
+        machine.cpu,
+        machine.cores.len(),
+        machine.kernel.as_deref().unwrap_or("?"),
+        machine.program.version,
+        machine.program.profile,
+        machine.date
+    )
 }
 
 fn name(latency: &Latency) -> String {
@@ -182,7 +191,7 @@ fn text(area: &DrawingArea<SVGBackend<'_>, Shift>, text: &str, size: u32, at: (i
     Ok(())
 }
 
-/// Curves over the percentile.  `each`: neighbours of so many have one colour.
+/// Curves over the percentile, their names beside them.  `each`: neighbours of so many have one colour.
 fn chart(
     area: &DrawingArea<SVGBackend<'_>, Shift>,
     caption: &str,
@@ -190,7 +199,7 @@ fn chart(
     each: usize,
 ) -> Drawn {
     let values = || curves.iter().flat_map(|curve| &curve.points);
-    let nines = values().map(|(nines, _)| *nines).fold(1.0, f64::max);
+    let nines = values().map(|(nines, _)| nines.ceil()).fold(2.0, f64::max);
     let low = values().map(|(_, us)| *us).fold(f64::INFINITY, f64::min);
     let high = values().map(|(_, us)| *us).fold(0.0, f64::max);
     let decade = |us: f64, up: bool| {
@@ -202,7 +211,7 @@ fn chart(
     let mut chart = ChartBuilder::on(area)
         .caption(caption, ("sans-serif", 16).into_font().color(&INK))
         .margin(14)
-        .margin_right(24)
+        .margin_right(WIDTH_OF_NAMES)
         .x_label_area_size(44)
         .y_label_area_size(64)
         .build_cartesian_2d(0.0..nines, (low..high).log_scale())?;
@@ -217,29 +226,78 @@ fn chart(
         .x_desc("percentile")
         .y_label_formatter(&|us| time(*us))
         .draw()?;
+    let (width, _) = area.dim_in_pixel();
+    let left = i32::try_from(width.saturating_sub(WIDTH_OF_NAMES)).unwrap_or(0) + 12;
+    let mut top = 48;
     for (at, curve) in curves.iter().enumerate() {
         let colour = COLOURS[at / each.max(1) % COLOURS.len()];
-        let style = colour.stroke_width(2);
         let points = curve.points.iter().copied();
-        let drawn = if curve.dashed {
-            chart.draw_series(DashedLineSeries::new(points, 4, 5, colour.stroke_width(1)))?
+        if curve.dashed {
+            chart.draw_series(DashedLineSeries::new(points, 4, 5, colour.stroke_width(1)))?;
         } else {
-            chart.draw_series(LineSeries::new(points, style))?
-        };
+            chart.draw_series(LineSeries::new(points, colour.stroke_width(2)))?;
+        }
         if !curve.name.is_empty() {
-            drawn.label(&curve.name).legend(move |(x, y)| {
-                PathElement::new([(x, y), (x + 18, y)], colour.stroke_width(3))
-            });
+            let stroke = [(left, top), (left + 18, top)];
+            area.draw(&PathElement::new(stroke, colour.stroke_width(3)))?;
+            text(area, &curve.name, 13, (left + 24, top - 6))?;
+            top += 20;
         }
     }
-    chart
-        .configure_series_labels()
-        .position(SeriesLabelPosition::UpperLeft)
-        .background_style(WHITE.mix(0.85))
-        .border_style(FAINT)
-        .label_font(("sans-serif", 13).into_font().color(&INK))
-        .draw()?;
     Ok(())
+}
+
+/// What a message costs, a bar a way: `None` if that wasn't measured.
+///
+/// # Errors
+///
+/// What the plotting crate says.
+pub fn cost(results: &Results) -> Result<Option<String>, Failed> {
+    let Some(file) = &results.file else {
+        return Ok(None);
+    };
+    let mut svg = String::new();
+    let rows = u32::try_from(file.ways.len()).unwrap_or(0);
+    let size = (WIDTH, HEIGHT_OF_TITLE + HEIGHT_A_BAR * rows + 40);
+    draw_cost(&mut svg, size, results, file)
+        .map_err(|error| Failed::new(format!("the picture: {error}")))?;
+    Ok(Some(svg))
+}
+
+fn draw_cost(svg: &mut String, size: (u32, u32), results: &Results, file: &FileResult) -> Drawn {
+    let root = SVGBackend::with_string(svg, size).into_drawing_area();
+    root.fill(&WHITE)?;
+    let title = format!(
+        "tickcast: ns a message, {} messages of {} instruments",
+        thousands(file.messages as f64),
+        thousands(file.instruments as f64)
+    );
+    text(&root, &title, 22, (24, 10))?;
+    text(&root, &subtitle(results), 13, (24, 37))?;
+    let most = file.ways.iter().map(|way| way.median).fold(1.0, f64::max);
+    let pixels = |ns: f64| LEFT_OF_BARS + whole(ns / most * f64::from(WIDTH_OF_BARS));
+    for (at, way) in (0..).zip(&file.ways) {
+        let top = i32::try_from(HEIGHT_OF_TITLE + HEIGHT_A_BAR * at).unwrap_or(0) + 20;
+        let bottom = top + 24;
+        text(&root, &way.way.words(file.watched), 14, (24, top + 5))?;
+        let bar = [(LEFT_OF_BARS, top), (pixels(way.min), bottom)];
+        root.draw(&Rectangle::new(bar, COLOURS[0].filled()))?;
+        let rest = [(pixels(way.min), top), (pixels(way.median), bottom)];
+        root.draw(&Rectangle::new(rest, COLOURS[0].mix(0.25).filled()))?;
+        let words = format!(
+            "{:.1} (median {:.1}), {:.2} x walk",
+            way.min, way.median, way.to_walk
+        );
+        text(&root, &words, 14, (pixels(way.median) + 8, top + 5))?;
+    }
+    root.present()?;
+    Ok(())
+}
+
+/// Pixels.
+#[expect(clippy::cast_possible_truncation, reason = "a part of a picture")]
+fn whole(pixels: f64) -> i32 {
+    pixels.round() as i32
 }
 
 /// 0, 90 %, 99 %, ...

@@ -131,7 +131,7 @@ struct MarketOptions {
     /// Decides it.
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
-    /// Cores to pin threads to, in the order of their weight.  [default: all]
+    /// Cores to pin threads to: receiver, hub, subscriber, sender; or work, reader of the ring.  [default: all]
     #[arg(long, value_name = "N,...", value_delimiter = ',')]
     cores: Vec<usize>,
 }
@@ -142,8 +142,8 @@ struct OutputOptions {
     /// The figures as JSON on stdout.
     #[arg(long)]
     json: bool,
-    /// Write results.json, a .hgrm file for each latency and a picture into this folder; it is made if it isn't
-    /// there.
+    /// Write results.json, a .hgrm file for each latency, and pictures (SVG) into this folder; it is made if it
+    /// isn't there.
     #[arg(long, value_name = "FOLDER")]
     out: Option<PathBuf>,
 }
@@ -306,7 +306,7 @@ impl<'a> Bench<'a> {
                     of: runs,
                 });
                 let run: WireRun = wire
-                    .run(to, *rate, &|step| {
+                    .run(to, *rate, &self.results.wire, &|step| {
                         self.bar.set_message(format!("{what}, {}", step.what))
                     })
                     .map_err(|failed| Failure::Failed(format!("{what}: {failed}")))?;
@@ -336,12 +336,15 @@ impl<'a> Bench<'a> {
     fn write(&self, folder: &Path) -> Result<(), Failure> {
         let written = self.results.write(folder);
         let mut written = written.map_err(|(path, error)| cannot(&path, &error))?;
-        let picture =
-            plot::latency(&self.results).map_err(|failed| Failure::Failed(failed.to_string()))?;
-        if let Some(svg) = picture {
-            let path = folder.join("latency.svg");
-            fs::write(&path, svg).map_err(|error| cannot(&path, &error))?;
-            written.push(path);
+        let failed = |failed: Failed| Failure::Failed(failed.to_string());
+        let cost = plot::cost(&self.results).map_err(failed)?;
+        let latency = plot::latency(&self.results).map_err(failed)?;
+        for (name, picture) in [("cost.svg", cost), ("latency.svg", latency)] {
+            if let Some(svg) = picture {
+                let path = folder.join(name);
+                fs::write(&path, svg).map_err(|error| cannot(&path, &error))?;
+                written.push(path);
+            }
         }
         eprintln!("{} files in {}", written.len(), folder.display());
         Ok(())

@@ -2,8 +2,9 @@
 
 use tickcast_feed::limits::RECEIVE_BUFFER_BYTES;
 
+use super::run::{Run, Seats};
 use super::stages::Stage;
-use super::{Run, Seats, To, WireRun};
+use super::{To, WireRun};
 
 /// A thread that had its core for so much of the time has no more to give.
 const BUSY: f64 = 0.9;
@@ -24,10 +25,12 @@ pub(super) fn of(result: &WireRun, run: &Run<'_>) -> Vec<String> {
         ));
     }
     if result.sender_is_late() {
-        limits.push(
-            "the sender: it sent as fast as it could, and on loopback its system call pays for the delivery too"
-                .to_owned(),
-        );
+        let sender = result.threads.iter().find(|thread| thread.name == "sender");
+        let waited = sender.and_then(|sender| sender.kept_waiting);
+        limits.push(match waited.filter(|part| *part > HELD_UP) {
+            None => "the sender: it sent as fast as it could, and on loopback its system call pays for the delivery too".to_owned(),
+            Some(_) => "the sender: another thread had its core, and it was late".to_owned(),
+        });
     }
     let seats = Seats::of(run.to, run.cores);
     let cores = run.cores.count();
