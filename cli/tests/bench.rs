@@ -5,8 +5,10 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::{BufRead, BufReader};
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use serde_json::{Value, json};
 
@@ -264,6 +266,32 @@ fn without_multicast_on_loopback_it_says_what_to_do() {
         "{text}"
     );
     assert!(text.contains("ip link set lo up"), "{text}");
+}
+
+#[test]
+fn ctrl_c_ends_it_at_once() {
+    let mut arguments = vec!["wire", "--rates", "1000", "--seconds", "10"];
+    arguments.extend(SMALL);
+    let script = format!("{LOOPBACK} && exec \"$0\" bench \"$@\"");
+    let mut command = Command::new("unshare");
+    command.args(["-n", "sh", "-c", &script, PROGRAM]);
+    let mut child = command
+        .args(&arguments)
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    if !lines.any(|line| line.is_ok_and(|line| line.starts_with("program:"))) {
+        eprintln!("skipped: no network namespace can be made here");
+        let _ = child.wait();
+        return;
+    }
+    // The shell and `unshare` are the program by now.
+    let id = child.id().to_string();
+    let kill = Command::new("kill").args(["-INT", &id]).status().unwrap();
+    assert!(kill.success());
+    let ended = child.wait().unwrap();
+    assert_eq!(ended.signal(), Some(2), "{ended}");
 }
 
 /// A file of one message after the other.
