@@ -1,11 +1,39 @@
-//! Inputs that the benches share: made from a seed, or read from the recorded captures, outside of what is timed.
+//! Inputs that the benches share: made from a seed, or read from the recorded captures, outside of what is timed.  And
+//! what `tickcast bench` measures.
 //!
 //! `cargo bench -p tickcast-benches` runs for three minutes.  What must not regress is counted in instructions beside it
 //! (`cargo xtask instructions`).
+//!
+//! | module | what |
+//! | --- | --- |
+//! | [`machine`] | what the figures are of: the machine, its settings, the program |
+//! | [`threads`] | which core each thread is pinned to, and what it got of it |
+//! | [`mod@file`] | ns a message from a file in memory |
+//! | [`wire`] | latency from a socket to books, and to a subscriber |
+//! | [`udp`] | what receiving costs the receiver's core, at saturation |
+//! | [`generate`] | a market as a file in memory |
+//! | [`books`] | one number for all books |
+//! | [`stamps`] | times |
+//! | [`results`] | all figures of a run; its files |
+//! | [`plot`] | pictures of them |
+//! | [`compare`] | two runs, figure by figure |
+//! | [`limits`] | every bound, with its reason |
 #![forbid(unsafe_code)]
 
+pub mod books;
+pub mod compare;
+pub mod file;
+pub mod generate;
+pub mod limits;
+pub mod machine;
+pub mod plot;
+pub mod results;
+pub mod stamps;
+pub mod threads;
 pub mod udp;
+pub mod wire;
 
+use std::fmt;
 use std::path::Path;
 
 use tickcast_book::{Market as Books, NoUpdates};
@@ -100,6 +128,36 @@ pub fn payloads(capture: &str) -> Vec<Vec<u8>> {
         }
     }
     payloads
+}
+
+/// Why something wasn't measured, in words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failed(String);
+
+impl Failed {
+    /// For this reason.
+    pub fn new(why: impl Into<String>) -> Self {
+        Self(why.into())
+    }
+}
+
+impl fmt::Display for Failed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl core::error::Error for Failed {}
+
+/// How far something has come.
+#[derive(Debug, Clone, Copy)]
+pub struct Step<'a> {
+    /// What is being done.
+    pub what: &'a str,
+    /// Steps done.
+    pub done: u64,
+    /// Steps altogether.
+    pub of: u64,
 }
 
 /// Messages of the generated market, each as on the wire.

@@ -4,6 +4,7 @@
 //! 2 wrong usage.
 #![forbid(unsafe_code)]
 
+mod bench;
 mod check_config;
 mod config;
 mod demo;
@@ -46,6 +47,7 @@ enum Command {
     Subscribe(subscribe::Arguments),
     Inspect(inspect::Arguments),
     Simulate(Box<simulate::Arguments>),
+    Bench(Box<bench::Arguments>),
 }
 
 /// Why a command failed, in words that name the file, key or address.
@@ -88,6 +90,7 @@ fn main() -> ExitCode {
         Command::Subscribe(arguments) => subscribe::run(arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),
         Command::Simulate(arguments) => simulate::run(&arguments),
+        Command::Bench(arguments) => bench::run(&arguments),
     };
     match done {
         Ok(()) | Err(Failure::OutputClosed) => ExitCode::SUCCESS,

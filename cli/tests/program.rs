@@ -43,6 +43,7 @@ fn help_goes_to_stdout_and_wrong_usage_is_exit_code_2() {
         "subscribe",
         "inspect",
         "simulate",
+        "bench",
     ] {
         assert!(stdout(&help).contains(command), "{command}");
         let help = tickcast(&[command, "--help"]);
