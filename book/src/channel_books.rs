@@ -12,12 +12,12 @@ use tickcast_codecs::event::{OrderEvent, OrderKind};
 use tickcast_codecs::prefetch::prefetch;
 use tickcast_codecs::types::{Price, Side};
 
-use crate::book_side::{self, BookSide, Changed, Full, TOP};
+use crate::book_side::{self, BookSide, Changed, Full};
 use crate::books::{Book, check_new, local};
 use crate::error::Fault;
 use crate::level::{Level, Order};
 use crate::limits::{INSTRUMENTS_MAX, Limits};
-use crate::pages::{At, Gathered, NotStored, Pages, Resting, Slot, SlotIndex, Wanted};
+use crate::pages::{At, NotStored, Pages, Resting, Slot, SlotIndex};
 
 /// An order lost shares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,19 +64,17 @@ pub(crate) struct Hint {
     near_new: usize,
 }
 
-impl Hint {
-    /// Nothing is known.
-    pub(crate) const NONE: Self = Self {
-        slot: SlotIndex::NONE,
-        epoch: 0,
-        sole: false,
-        adds: false,
-        side: Side::Bid,
-        ticks: 0,
-        new_ticks: 0,
-        near: TOP,
-        near_new: TOP,
-    };
+/// What by-order books take, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Memory {
+    /// Live orders.
+    pub orders: usize,
+    /// For them: the pages in use, the table, and what leads to both.
+    pub order_bytes: usize,
+    /// Levels.
+    pub levels: usize,
+    /// For them: arrays of both sides of every instrument, and the levels below their top.
+    pub level_bytes: usize,
 }
 
 /// Both sides of a book.
@@ -122,11 +120,15 @@ impl ChannelBooks {
         self.sides.iter().flatten().map(BookSide::len).sum()
     }
 
-    /// Bytes that the orders take, and those that the levels take.
-    pub(crate) fn bytes(&self) -> (usize, usize) {
+    /// What the books take.
+    pub(crate) fn memory(&self) -> Memory {
         let deep: usize = self.sides.iter().flatten().map(BookSide::heap_bytes).sum();
-        let sides = self.sides.capacity() * size_of::<Sides>();
-        (self.pages.bytes(), sides + deep)
+        Memory {
+            orders: self.order_count(),
+            order_bytes: self.pages.bytes(),
+            levels: self.level_count(),
+            level_bytes: self.sides.capacity() * size_of::<Sides>() + deep,
+        }
     }
 
     /// One book; empty if there never was an order of it.
@@ -488,14 +490,25 @@ impl ChannelBooks {
         self.pages.clear();
     }
 
-    /// Begins to gather the orders of the instruments whose bits are set: see [`Pages::gather`].
-    pub(crate) fn gather(&mut self, wanted: Box<Wanted>) {
-        self.pages.gather(wanted);
+    /// See [`Pages::gather`].
+    pub(crate) fn gather(&mut self, instrument_ids: &[u32]) {
+        self.pages
+            .gather(instrument_ids.iter().map(|&id| local(id)));
     }
 
-    /// Goes on with it: see [`Pages::continue_gathering`].
-    pub(crate) fn continue_gathering(&mut self, pages: usize) -> Option<Gathered> {
+    /// See [`Pages::continue_gathering`].
+    pub(crate) fn continue_gathering(&mut self, pages: usize) -> bool {
         self.pages.continue_gathering(pages)
+    }
+
+    /// The orders of a book that was gathered: bids before asks, the best level first, in queue order.
+    pub(crate) fn take_gathered(&mut self, instrument_id: u32) -> impl Iterator<Item = Order> {
+        let mut orders = self.pages.take_gathered(local(instrument_id));
+        orders.sort_unstable_by_key(|(rank, order)| {
+            let key = book_side::deep_key(order.side, order.px);
+            (order.side, core::cmp::Reverse(key), *rank)
+        });
+        orders.into_iter().map(|(_, order)| order)
     }
 
     #[inline(always)]

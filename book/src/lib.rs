@@ -8,7 +8,7 @@
 //! | --- | --- |
 //! | [`market`] | [`Market`]: one channel's books; events in, updates out |
 //! | [`update`] | [`Update`]: what a market tells, and what it means |
-//! | [`books`] | [`OrderBooks`], [`LevelBooks`], and [`Book`], the view of one book |
+//! | [`books`] | [`OrderBooks`] and [`LevelBooks`], for who follows updates; and [`Book`], the view of any book |
 //! | [`level`] | [`Level`], [`Order`]: what a book consists of |
 //! | [`replica`] | [`Replica`]: a book rebuilt from updates |
 //! | [`snapshot`] | [`BookSnapshot`]: a book as of a sequence number, as a value |
@@ -18,8 +18,8 @@
 //! | [`checksum`](mod@checksum) | the checksum that subscribers compare |
 //! | [`limits`] | every bound, with its reason |
 //!
-//! Read in this order: [`level`], [`update`], [`market`], [`books`]; then, for how it is stored, the
-//! private `ladder` and `orders`.
+//! Read in this order: [`level`], [`update`], [`market`]; then, for how a market stores its orders, the private
+//! `channel_books`, `pages` and `book_side`; for how those do who follow it, `ladder` and `orders`.
 
 #![forbid(unsafe_code)]
 
@@ -28,6 +28,7 @@ pub mod books;
 mod channel_books;
 pub mod checksum;
 pub mod error;
+mod gathering;
 pub mod integrity;
 mod ladder;
 pub mod level;
@@ -42,6 +43,7 @@ pub mod snapshot;
 pub mod update;
 
 pub use books::{Book, LevelBooks, OrderBooks};
+pub use channel_books::Memory;
 pub use checksum::checksum;
 pub use error::{BookError, Fault};
 pub use integrity::{BookState, Counters, Integrity};

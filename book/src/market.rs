@@ -14,11 +14,11 @@ use tickcast_codecs::types::{Price, Side, Text};
 
 use crate::book_side::Changed;
 use crate::books::{Book, LevelBooks, local};
-use crate::channel_books::{ChannelBooks, Hint, Modified, Reduced, prefetch_instrument};
+use crate::channel_books::{ChannelBooks, Hint, Memory, Modified, Reduced, prefetch_instrument};
 use crate::error::{BookError, Fault};
 use crate::integrity::{BookState, Counters, Integrity};
 use crate::level::{BookKind, Level, Order};
-use crate::limits::{INSTRUMENTS_MAX, Limits, WAITING_MAX};
+use crate::limits::{INSTRUMENTS_MAX, Limits, PAGES_PER_TURN, WAITING_MAX};
 use crate::snapshot::BookSnapshot;
 use crate::update::{BestChange, OrderAction, Update, UpdateKind, UpdateSink, flags, order_update};
 
@@ -79,6 +79,8 @@ pub struct Market {
     /// As long as that.
     standings: Vec<Standing>,
     waiting: Vec<Waiting>,
+    /// Instruments whose orders are gathered.
+    gathering: Vec<u32>,
     /// Whether a gap is open.
     stale: bool,
     /// The header of the last event applied.
@@ -167,6 +169,7 @@ impl Market {
             instruments: Vec::new(),
             standings: Vec::new(),
             waiting: Vec::with_capacity(WAITING_MAX),
+            gathering: Vec::new(),
             stale: false,
             last: Header::default(),
             counters: Counters::default(),
@@ -287,6 +290,12 @@ impl Market {
         &self.counters
     }
 
+    /// What the by-order books take.
+    #[must_use]
+    pub fn memory(&self) -> Memory {
+        self.orders.memory()
+    }
+
     /// Live orders of all books.
     #[must_use]
     pub fn order_count(&self) -> usize {
@@ -314,7 +323,36 @@ impl Market {
     ///
     /// Gives false, and tells nothing, if orders are wanted of books that are kept by price, or if the
     /// instrument isn't one of this channel.
+    ///
+    /// Orders of a book that isn't gathered (see [`gather`](Self::gather)) take a look at those of all instruments.
     pub fn snapshot<U: UpdateSink>(&self, instrument_id: u32, what: BookKind, out: &mut U) -> bool {
+        self.tell_book(instrument_id, what, out, |tell| {
+            let book = self.book(instrument_id);
+            for side in [Side::Bid, Side::Ask] {
+                match what {
+                    BookKind::ByPrice => {
+                        for level in book.levels(side) {
+                            tell.more(UpdateKind::Level { side, level });
+                        }
+                    }
+                    BookKind::ByOrder => {
+                        for resting in book.orders(side) {
+                            tell.more(order_told(OrderAction::Add, resting, resting.size));
+                        }
+                    }
+                }
+            }
+        })
+    }
+
+    /// What is around the rows of a snapshot.
+    fn tell_book<U: UpdateSink>(
+        &self,
+        instrument_id: u32,
+        what: BookKind,
+        out: &mut U,
+        rows: impl FnOnce(&mut Tell<'_, U>),
+    ) -> bool {
         if (what == BookKind::ByOrder && self.kind == Some(BookKind::ByPrice))
             || !self.is_own(instrument_id)
             || local(instrument_id) == 0
@@ -343,23 +381,37 @@ impl Market {
         if self.is_faulty(instrument_id) {
             tell.more(UpdateKind::Stale);
         }
-        let book = self.book(instrument_id);
-        for side in [Side::Bid, Side::Ask] {
-            match what {
-                BookKind::ByPrice => {
-                    for level in book.levels(side) {
-                        tell.more(UpdateKind::Level { side, level });
-                    }
-                }
-                BookKind::ByOrder => {
-                    for resting in book.orders(side) {
-                        tell.more(order_told(OrderAction::Add, resting, resting.size));
-                    }
-                }
-            }
-        }
+        rows(&mut tell);
         tell.last(UpdateKind::SnapshotEnd);
         true
+    }
+
+    /// Begins to gather the orders of these instruments, so that [`snapshot_gathered`](Self::snapshot_gathered) can tell
+    /// them; what was begun before is dropped.  For a thread that must not be away for the milliseconds that
+    /// [`snapshot`](Self::snapshot) takes where there are many orders.
+    pub fn gather(&mut self, instrument_ids: &[u32]) {
+        self.gathering.clear();
+        self.gathering.extend_from_slice(instrument_ids);
+        self.orders.gather(instrument_ids);
+    }
+
+    /// Goes on with it for some microseconds; whether it is done.
+    pub fn continue_gathering(&mut self) -> bool {
+        self.orders.continue_gathering(PAGES_PER_TURN)
+    }
+
+    /// As [`snapshot`](Self::snapshot) by order, of an instrument whose orders were gathered.
+    pub fn snapshot_gathered<U: UpdateSink>(&mut self, instrument_id: u32, out: &mut U) -> bool {
+        if self.kind != Some(BookKind::ByOrder) {
+            return self.snapshot(instrument_id, BookKind::ByOrder, out);
+        }
+        self.gathering.retain(|&id| id != instrument_id);
+        let orders: Vec<Order> = self.orders.take_gathered(instrument_id).collect();
+        self.tell_book(instrument_id, BookKind::ByOrder, out, |tell| {
+            for resting in orders {
+                tell.more(order_told(OrderAction::Add, resting, resting.size));
+            }
+        })
     }
 
     /// Exchanges all books, definitions and statuses with those of a market that was loaded from a snapshot, and
@@ -390,6 +442,9 @@ impl Market {
         self.counters.crossed_now = count(|one| one.crossed);
         self.last.sequence = sequence;
         self.last.ts_event = self.last.ts_event.max(other.last.ts_event);
+        if !self.gathering.is_empty() {
+            self.orders.gather(&self.gathering);
+        }
         let header = self.last;
         self.tell_channel(header, UpdateKind::Resync, out);
     }
@@ -643,11 +698,7 @@ impl Market {
         } else {
             self.levels.book(header.instrument_id).best(side)
         };
-        out.best(&BestChange {
-            header: header,
-            side,
-            best,
-        });
+        out.best(&BestChange { header, side, best });
     }
 
     #[inline(always)]
@@ -1050,7 +1101,7 @@ impl Market {
         }
         self.counters.book_events += 1;
         out.update(&Update {
-            header: header,
+            header,
             flags: flags::LAST | bad(self.state(header.instrument_id)),
             kind: UpdateKind::Clear,
         });
@@ -1073,7 +1124,7 @@ impl Market {
             self.counters.count(fault);
         }
         out.update(&Update {
-            header: header,
+            header,
             flags: flags::LAST | bad(self.state(header.instrument_id)),
             kind,
         });
@@ -1138,7 +1189,7 @@ impl Market {
         let tell = Tell {
             wanted: out.wants(header.instrument_id),
             out,
-            header: header,
+            header,
             flags: bad(state),
             last,
         };

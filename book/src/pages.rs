@@ -25,6 +25,7 @@ use tickcast_codecs::types::{Price, Side};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::book_side;
+use crate::gathering::Gathering;
 use crate::level::Order;
 use crate::limits::{DENSE_ORDERS, PAGES_MIN, SLOTS_PER_ORDER};
 
@@ -67,10 +68,6 @@ pub(crate) struct Slot {
 /// Where a slot is, as long as the pages stay as they are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct SlotIndex(usize);
-
-impl SlotIndex {
-    pub(crate) const NONE: Self = Self(usize::MAX);
-}
 
 const SLOT_BYTES: usize = size_of::<Slot>();
 const _: () = assert!(SLOT_BYTES == 16);
@@ -304,12 +301,13 @@ impl Pages {
         self.epoch
     }
 
-    /// The slot of an order's number, whether or not it lives, and whether it can't be anywhere else;
-    /// [`SlotIndex::NONE`] if there is no page for it.
+    /// The slot of an order's number, whether or not it lives, and whether it can't be anywhere else.  Where there is no
+    /// page for it, that is no slot.
     #[inline(always)]
     pub(crate) fn slot_of(&self, order_id: u64) -> (SlotIndex, bool) {
         let from_first = order_id.wrapping_sub(self.base);
-        let at = (from_first as usize) & (PAGE_SLOTS - 1);
+        #[allow(clippy::cast_possible_truncation, reason = "less than a page's slots")]
+        let at = (from_first & (PAGE_SLOTS as u64 - 1)) as usize;
         // A number too far off has no entry.
         let entry = usize::try_from(from_first >> PAGE_BITS).unwrap_or(usize::MAX);
         let entry = self.directory.get(entry).copied().unwrap_or_default();
@@ -780,87 +778,57 @@ impl Pages {
         )
     }
 
-    /// Begins to gather the orders of some instruments, by bits; what was begun before is dropped.
-    pub(crate) fn gather(&mut self, wanted: Box<Wanted>) {
-        let mut gathering = Gathering {
-            wanted,
-            next: 0,
-            found: Vec::new(),
-        };
+    /// Begins to gather the orders of some instruments; what was begun before is dropped.
+    pub(crate) fn gather(&mut self, instruments: impl Iterator<Item = u16>) {
+        let mut gathering = Gathering::new(instruments);
         for one in &self.table {
             gathering.note(one.instrument, one.order_id);
         }
         self.gathering = Some(gathering);
     }
 
-    /// Looks at so many more pages.  When all were looked at, gives what there is: see [`Gathered`].
-    pub(crate) fn continue_gathering(&mut self, pages: usize) -> Option<Gathered> {
-        let mut gathering = self.gathering.take()?;
-        let until = (gathering.next as usize + pages).min(self.pages.len());
-        while (gathering.next as usize) < until {
+    /// Looks at so many more pages; whether all were looked at.
+    pub(crate) fn continue_gathering(&mut self, pages: usize) -> bool {
+        let Some(mut gathering) = self.gathering.take() else {
+            return true;
+        };
+        let mut left = pages;
+        // Pages without orders cost next to nothing.
+        let until = (gathering.next + pages * 64).min(self.pages.len());
+        while gathering.next < until && left > 0 {
             let place = gathering.next;
             gathering.next += 1;
-            if self.pages[place as usize].live > 0 {
-                self.each_of_page(place, |order_id, _, slot| {
+            if self.pages[place].live > 0 {
+                left -= 1;
+                #[allow(clippy::cast_possible_truncation, reason = "2^22 pages at most")]
+                self.each_of_page(place as u32, |order_id, _, slot| {
                     gathering.note(slot.instrument, order_id);
                 });
             }
         }
-        if (gathering.next as usize) < self.pages.len() {
-            self.gathering = Some(gathering);
-            return None;
-        }
-        let mut gathered: Vec<(u16, Rank, Order)> = gathering
-            .found
+        let all = gathering.next == self.pages.len();
+        self.gathering = Some(gathering);
+        all
+    }
+
+    /// The orders of an instrument that was gathered, each with its place in its level's queue, in no order.
+    pub(crate) fn take_gathered(&mut self, instrument: u16) -> Vec<(Rank, Order)> {
+        let Some(mut gathering) = self.gathering.take() else {
+            return self.orders_of(instrument);
+        };
+        let orders = gathering
+            .take(instrument)
             .into_iter()
-            .filter_map(|(instrument, order_id)| {
+            .filter_map(|order_id| {
                 let (at, resting) = self.find(order_id)?;
                 (resting.instrument == instrument)
-                    .then(|| (instrument, self.rank(at, order_id), resting.order(order_id)))
+                    .then(|| (self.rank(at, order_id), resting.order(order_id)))
             })
             .collect();
-        gathered.sort_unstable_by_key(|(instrument, rank, _)| (*instrument, *rank));
-        // An order that moved meanwhile was met twice.
-        gathered.dedup_by_key(|(_, _, order)| order.order_id);
-        Some(Gathered(gathered))
-    }
-}
-
-/// Instruments, a bit each.
-pub(crate) type Wanted = [u64; 1 << 10];
-
-/// The orders of some instruments, as far as they were found.
-#[derive(Debug)]
-struct Gathering {
-    wanted: Box<Wanted>,
-    /// The page that is looked at next.
-    next: u32,
-    /// Instrument and order.  An order that is added or moved meanwhile is noted at once, so each that lives at the
-    /// end is here; others may be as well.
-    found: Vec<(u16, u64)>,
-}
-
-impl Gathering {
-    #[inline]
-    fn note(&mut self, instrument: u16, order_id: u64) {
-        if self.wanted[usize::from(instrument / 64)] >> (instrument % 64) & 1 != 0 {
-            self.found.push((instrument, order_id));
+        if !gathering.is_over() {
+            self.gathering = Some(gathering);
         }
-    }
-}
-
-/// All orders of the instruments that were asked for, by instrument and place in the queue.
-#[derive(Debug)]
-pub(crate) struct Gathered(Vec<(u16, Rank, Order)>);
-
-impl Gathered {
-    /// Those of one instrument, earlier before later at each level; levels are mixed.
-    pub(crate) fn of(&self, instrument: u16) -> impl Iterator<Item = Order> + '_ {
-        let from = self.0.partition_point(|one| one.0 < instrument);
-        self.0[from..]
-            .iter()
-            .take_while(move |one| one.0 == instrument)
-            .map(|one| one.2)
+        orders
     }
 }
 

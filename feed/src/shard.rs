@@ -7,6 +7,7 @@
 //! Invariant: updates say `Stale` of the channel from the declaration of a gap until all of it was delivered
 //! or a snapshot took the place of the books; no half-loaded book is ever visible.
 
+use tickcast_book::limits::SNAPSHOT_REQUESTS_MAX;
 use tickcast_book::link::{self, Publisher};
 use tickcast_book::market::Mic;
 use tickcast_book::report::Report;
@@ -89,8 +90,31 @@ pub struct Shard<U, O = (), const CANARY: u8 = { canary::NONE }> {
     channel: Channel<CANARY>,
     market: Market,
     share: Share,
+    queues: Queues,
     updates: U,
     observer: O,
+}
+
+/// Snapshots by order that somebody waits for.
+#[derive(Debug, Default)]
+struct Queues {
+    /// Instruments whose orders are to be gathered next.
+    wanted: Vec<u32>,
+    /// Those whose orders are gathered now, and told when that is done.
+    gathered: Vec<u32>,
+}
+
+impl Queues {
+    fn want(&mut self, instrument_id: u32) {
+        if !self.wanted.contains(&instrument_id) {
+            self.wanted.push(instrument_id);
+        }
+    }
+
+    /// Further requests wait where they are.
+    fn is_full(&self) -> bool {
+        self.wanted.len() >= SNAPSHOT_REQUESTS_MAX
+    }
 }
 
 /// Events into the market, its updates out, its changes shown.
@@ -205,6 +229,7 @@ impl<U: UpdateSink, O: Observer, const CANARY: u8> Shard<U, O, CANARY> {
             channel,
             market: Market::new(config.venue, config.number, &Limits::default()),
             share: config.share,
+            queues: Queues::default(),
             updates,
             observer,
         };
@@ -442,7 +467,7 @@ impl<O: Observer, const CANARY: u8> Shard<Publisher, O, CANARY> {
     /// kernel.  The rest of the requests is answered in the next rounds.
     pub fn handle_requests(&mut self) {
         for _ in 0..SNAPSHOTS_PER_ROUND_MAX {
-            if !self.updates.has_room() {
+            if !self.updates.has_room() || self.queues.is_full() {
                 break;
             }
             let Some(request) = self.updates.poll_request() else {
@@ -450,17 +475,40 @@ impl<O: Observer, const CANARY: u8> Shard<Publisher, O, CANARY> {
             };
             if request.instrument_id & 0xffff == 0 {
                 self.tell_channel();
+            } else if request.what & link::ORDERS != 0 {
+                self.queues.want(request.instrument_id);
             } else {
-                let what = if request.what & link::ORDERS != 0 {
-                    BookKind::ByOrder
-                } else {
-                    BookKind::ByPrice
-                };
                 self.market
-                    .snapshot(request.instrument_id, what, &mut self.updates);
+                    .snapshot(request.instrument_id, BookKind::ByPrice, &mut self.updates);
             }
         }
+        self.tell_queues();
         self.updates.flush();
+    }
+
+    /// Goes on with the snapshots by order.
+    fn tell_queues(&mut self) {
+        let Queues { wanted, gathered } = &mut self.queues;
+        if gathered.is_empty() {
+            if wanted.is_empty() {
+                return;
+            }
+            core::mem::swap(wanted, gathered);
+            self.market.gather(gathered);
+        }
+        if !self.market.continue_gathering() {
+            return;
+        }
+        for _ in 0..SNAPSHOTS_PER_ROUND_MAX {
+            if !self.updates.has_room() {
+                return;
+            }
+            let Some(instrument_id) = gathered.pop() else {
+                return;
+            };
+            self.market
+                .snapshot_gathered(instrument_id, &mut self.updates);
+        }
     }
 
     /// Tells again what isn't of a book: every definition and status, and whether a gap is open.

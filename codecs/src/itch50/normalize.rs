@@ -577,6 +577,10 @@ impl Layout {
 }
 
 /// By type byte.  The seven messages have their common fields and the order's number at the same places.
+#[allow(
+    clippy::indexing_slicing,
+    reason = "computed when compiled, from bytes into 256 places"
+)]
 static LAYOUTS: [Layout; 256] = {
     let mut layouts = [Layout::NONE; 256];
     layouts[b'A' as usize] = Layout::new(
