@@ -56,6 +56,7 @@ fn orders_are_all_that_grows() {
         let outcome = load(&config(ITCH), request(50), &bytes);
         assert_eq!(outcome.unwrap().unwrap().market.order_count(), 20_000);
     });
-    // While a table grows its old half is there too.
-    assert!(taken.bytes_max < 20_000 * 256 + (1 << 20), "{taken:?}");
+    // The directory of order numbers is 16 MiB of addresses, of which next to nothing is touched; while a table grows its
+    // old half is there too.
+    assert!(taken.bytes_max < 20_000 * 256 + (17 << 20), "{taken:?}");
 }

@@ -12,7 +12,8 @@ pub(crate) struct Reference {
     orders: HashMap<u64, Displayed>,
     /// By stock locate and side: price (in wire units) to its order ids, in time priority.
     books: HashMap<(u16, Side), BTreeMap<u32, Vec<u64>>>,
-    last_order: u64,
+    /// By stock locate: the engines of the exchange count each by itself.
+    last_order: HashMap<u16, u64>,
     last_match: u64,
     halted: HashMap<u16, u8>,
     operational: HashMap<u16, u8>,
@@ -163,8 +164,8 @@ impl Reference {
     }
 
     fn add(&mut self, id: u64, locate: u16, side: Side, price: u32, shares: u32) {
-        assert!(id > self.last_order, "order reference numbers rise");
-        self.last_order = id;
+        let last = self.last_order.insert(locate, id).unwrap_or(0);
+        assert!(id > last, "a security's order reference numbers rise");
         assert!(shares > 0 && price > 0);
         assert!(
             !matches!(self.halted[&locate], b'H' | b'P'),
