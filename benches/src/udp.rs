@@ -7,6 +7,7 @@
 //! Time is the receiving thread's own on a processor ([`Figures::cpu_ns`]): on loopback the sender pays for the
 //! way through the network stack, and it's the slower of the two where messages are only walked.
 
+use std::hint::black_box;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::os::fd::AsRawFd;
@@ -22,15 +23,13 @@ use nix::sys::socket::{
 };
 use nix::time::{ClockId, clock_gettime};
 use socket2::{Domain, Protocol as Transport, Socket, Type};
-use tickcast_book::{Level, Market, NoUpdates};
-use tickcast_codecs::event::Header;
+use tickcast_book::{BestChange, Update, UpdateSink};
+use tickcast_codecs::SessionId;
 use tickcast_codecs::moldudp64::{HEADER_LEN, PacketBuilder};
 use tickcast_codecs::protocol::Protocol;
-use tickcast_codecs::{Price, SessionId, Side};
 use tickcast_feed::batch::Batch;
 use tickcast_feed::limits::RECEIVE_BUFFER_BYTES;
 use tickcast_feed::receiver::Clock;
-use tickcast_feed::shard::Observer;
 use tickcast_feed::socket::{JoinConfig, MulticastSocket};
 use tickcast_feed::{Shard, ShardConfig, Source};
 
@@ -436,7 +435,7 @@ enum Receiver {
     Book {
         sockets: Vec<MulticastSocket>,
         batch: Batch,
-        shard: Box<Shard<NoUpdates, BestPrices>>,
+        shard: Box<Shard<BestPrices>>,
         clock: Clock,
         drops: u64,
     },
@@ -507,7 +506,8 @@ impl Receiver {
                 let mut config = ShardConfig::new(Protocol::MoldUdp64Itch50, 0, "XNAS");
                 config.arbiter.lines = u8::try_from(groups.len()).unwrap_or(u8::MAX);
                 let clock = Clock::new();
-                let shard = Shard::new(&config, NoUpdates, BestPrices::default(), clock.now());
+                let mut shard = Shard::new(&config, BestPrices::default(), (), clock.now());
+                shard.reserve(ORDERS_RESERVED, INSTRUMENTS_RESERVED);
                 Self::Book {
                     sockets: open()?,
                     batch: Batch::new(),
@@ -573,11 +573,13 @@ impl Receiver {
                 let now = clock.now();
                 for (line, socket) in (0..).zip(sockets) {
                     count(socket.receive(batch)?);
-                    for packet in batch.packets() {
-                        let source = Source::Line(line);
-                        // What is malformed is counted, and missing at the end.
-                        let _ = shard.handle_packet(now, source, packet.payload, packet.ts_recv);
-                    }
+                    // What is malformed is counted, and missing at the end.
+                    let packets = batch.packets();
+                    shard.handle_packets(
+                        now,
+                        Source::Line(line),
+                        packets.map(|packet| (packet.payload, packet.ts_recv)),
+                    );
                     if batch.is_full() {
                         *drops += socket.kernel_drops()?;
                     }
@@ -610,7 +612,7 @@ impl Receiver {
                 let counters = shard.counters();
                 figures.messages = counters.messages + counters.unknown_types;
                 figures.kernel_drops = *drops + kernel_drops(sockets)?;
-                figures.best_changes = shard.observer().changes;
+                figures.best_changes = shard.updates().changes;
                 figures.orders = shard.market().order_count() as u64;
             }
         }
@@ -716,31 +718,28 @@ fn walk_plain(
     Ok(came)
 }
 
-/// The best level of each side of each instrument, as it was when it last changed.
+/// Room for a market of the largest venue's size, touched before anything is sent.
+const ORDERS_RESERVED: usize = 1_700_000;
+const INSTRUMENTS_RESERVED: usize = 8_192;
+
+/// Counts changes of best levels.
 #[derive(Debug, Default)]
 struct BestPrices {
-    best: Vec<[Option<Level>; 2]>,
     changes: u64,
 }
 
-impl Observer for BestPrices {
+impl UpdateSink for BestPrices {
     #[inline]
-    fn book_changed(&mut self, market: &Market, _: SessionId, header: &Header) {
-        let book = market.book(header.instrument_id);
-        let now = [Side::Bid, Side::Ask].map(|side| book.best(side));
-        let instrument = (header.instrument_id & 0xffff) as usize;
-        if instrument >= self.best.len() {
-            self.best.resize(instrument + 1, [None; 2]);
-        }
-        if let Some(before) = self.best.get_mut(instrument)
-            && (0..2).any(|side| key(before[side]) != key(now[side]))
-        {
-            *before = now;
-            self.changes += 1;
-        }
-    }
-}
+    fn update(&mut self, _: &Update) {}
 
-fn key(level: Option<Level>) -> Option<(Price, u64)> {
-    level.map(|level| (level.px, level.size))
+    #[inline]
+    fn wants(&self, _: u32) -> bool {
+        false
+    }
+
+    #[inline]
+    fn best(&mut self, change: &BestChange) {
+        black_box(change);
+        self.changes += 1;
+    }
 }

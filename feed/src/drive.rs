@@ -111,6 +111,17 @@ impl<O: Observer> Drive<O> {
         let _ = self.shard.handle_packet(now, source, payload, ts_recv);
     }
 
+    /// Takes the packets that a line brought together.
+    #[inline]
+    pub fn handle_batch(&mut self, now: u64, line: u8, batch: &Batch) {
+        let packets = batch.packets();
+        self.shard.handle_packets(
+            now,
+            Source::Line(line),
+            packets.map(|packet| (packet.payload, packet.ts_recv)),
+        );
+    }
+
     /// Everything that isn't a line's packet.  Says how many answers came.
     pub fn turn(&mut self, now: u64, batch: &mut Batch) -> usize {
         let came = self.take_answers(now, batch);

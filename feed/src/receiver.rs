@@ -14,7 +14,6 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::time::TimeSpec;
 
-use crate::arbiter::Source;
 use crate::batch::Batch;
 use crate::drive::Drive;
 use crate::limits::{REPORT_EVERY_NS, REST_NS_MAX};
@@ -247,9 +246,7 @@ impl<O: Observer> Receiver<O> {
         let now = self.clock.now();
         let drive = &mut self.drive;
         let came = self.lines.receive(&mut self.batch, |line, batch| {
-            for packet in batch.packets() {
-                drive.handle_packet(now, Source::Line(line), packet.payload, packet.ts_recv);
-            }
+            drive.handle_batch(now, line, batch);
         })?;
         if drive.report_is_due(now) {
             self.lines.count()?;

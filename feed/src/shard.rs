@@ -344,6 +344,24 @@ impl<U: UpdateSink, O: Observer, const CANARY: u8> Shard<U, O, CANARY> {
         })
     }
 
+    /// Takes UDP payloads that came together, each with the time at which it reached us.  All is applied when this
+    /// returns; until then messages of one packet may wait for those of the next.
+    #[inline]
+    pub fn handle_packets<'a>(
+        &mut self,
+        now: u64,
+        source: Source,
+        packets: impl Iterator<Item = (&'a [u8], u64)>,
+    ) {
+        self.with(0, |channel, apply| {
+            for (payload, ts_recv) in packets {
+                apply.ts_recv = ts_recv;
+                // A malformed packet was counted.
+                let _ = channel.handle_packet(now, source, payload, ts_recv, apply);
+            }
+        });
+    }
+
     /// The kernel dropped datagrams of a line.
     pub fn handle_kernel_drops(&mut self, line: u8, lost: u64) {
         self.channel.handle_kernel_drops(line, lost);
