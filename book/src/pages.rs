@@ -316,7 +316,9 @@ impl Pages {
         // 0 becomes a place that no mapping has.
         let place = (entry & PLACE).wrapping_sub(1) as usize;
         let slot = SlotIndex((place << PAGE_BITS) | at);
-        (slot, (entry & SPILLED == 0) & (entry != 0))
+        // The directory's last slot has no number: see [`number`](Self::number).
+        let numbered = from_first != u64::from(u32::MAX);
+        (slot, (entry & SPILLED == 0) & (entry != 0) & numbered)
     }
 
     /// The slot's order, if one lives there.
@@ -495,8 +497,10 @@ impl Pages {
             self.late += 1;
             self.late
         };
-        if number != 0 {
-            self.mark(Self::address(number).0, SPILLED);
+        // By its own number, even if it isn't placed by that.
+        let own = self.number(order.order_id);
+        if own != 0 {
+            self.mark(Self::address(own).0, SPILLED);
         }
         self.list(Listed {
             order_id: order.order_id,
@@ -546,6 +550,10 @@ impl Pages {
             // Numbers that come so thinly aren't worth a page each.
             self.dense = u32::from(self.pages[oldest as usize].taken) >= DENSE_ORDERS;
             self.empty_page(oldest);
+            // Fewer orders live than did: another, so that the pages become fewer too.
+            if self.in_use >= pages_for(self.live) {
+                self.empty_page(self.oldest);
+            }
             if !self.dense {
                 return false;
             }
@@ -582,7 +590,7 @@ impl Pages {
     /// Maps more memory; whether there is some.
     fn make_pages(&mut self) -> bool {
         if self.slots.is_none() {
-            self.slots = map_slots(pages_for(self.orders_max));
+            self.slots = map_slots(pages_for(self.orders_max).next_multiple_of(CHUNK_PAGES));
         }
         let most = self.slots().len() / PAGE_SLOTS;
         if self.pages.len() + CHUNK_PAGES > most {
@@ -614,14 +622,15 @@ impl Pages {
     #[cold]
     fn empty_page(&mut self, place: u32) {
         let entry = self.pages[place as usize].entry;
-        for (at, number) in (0..PAGE_SLOTS).zip((entry << PAGE_BITS) + 1..) {
+        for (at, from_first) in (0..PAGE_SLOTS).zip(entry << PAGE_BITS..=u32::MAX) {
+            let number = from_first.wrapping_add(1);
             let slot = *self.slot(place, at);
             if slot.size == 0 {
                 continue;
             }
             let resting = slot.resting();
             self.list(Listed {
-                order_id: self.base.wrapping_add(u64::from(number - 1)),
+                order_id: self.base.wrapping_add(u64::from(from_first)),
                 px: resting.px,
                 late: 0,
                 number,
@@ -754,10 +763,11 @@ impl Pages {
     /// Order id, number and slot of each order of a page.
     fn each_of_page(&self, place: u32, mut each: impl FnMut(u64, u32, &Slot)) {
         let entry = self.pages[place as usize].entry;
-        for (at, number) in (0..PAGE_SLOTS).zip((entry << PAGE_BITS) + 1..) {
+        for (at, from_first) in (0..PAGE_SLOTS).zip(entry << PAGE_BITS..=u32::MAX) {
+            let number = from_first.wrapping_add(1);
             let slot = self.slot(place, at);
             if slot.size != 0 {
-                let order_id = self.base.wrapping_add(u64::from(number - 1));
+                let order_id = self.base.wrapping_add(u64::from(from_first));
                 each(order_id, number, slot);
             }
         }
