@@ -84,11 +84,11 @@ fn compare(events: &[(u32, Event)], limits: &Limits, choices: &mut impl Choices)
             blocks.told = Told::default();
             single.applied.clear();
             blocks.applied.clear();
+            if sequence.is_multiple_of(101) {
+                compare_books(&single.market, &blocks.market);
+            }
         }
         left = left.saturating_sub(1);
-        if sequence.is_multiple_of(5003) {
-            compare_books(&single.market, &blocks.market);
-        }
     }
     blocks.apply_waiting();
     assert_eq!(blocks.told, single.told);
