@@ -448,7 +448,7 @@ impl BookSide {
                     best_moved: gone & (at == 0),
                 }
             }
-            Ok(Place::Deep(at)) => self.reduce_below(px, at, size, orders),
+            Ok(Place::Deep(at)) => self.reduce_below(side, px, at, size, orders),
             // An order is counted in its level for as long as it lives, and only a level without orders is
             // removed: were there none, memory would be corrupt, and every further word of the book a guess.
             Err(_) => unreachable!("a live order has a level"),
@@ -456,7 +456,14 @@ impl BookSide {
     }
 
     #[inline(never)]
-    fn reduce_below(&mut self, px: Price, at: usize, size: u64, orders: u32) -> Changed {
+    fn reduce_below(
+        &mut self,
+        side: Side,
+        px: Price,
+        at: usize,
+        size: u64,
+        orders: u32,
+    ) -> Changed {
         let at_best = self.is_best_below(at);
         let sum = &mut self.deep[at].sum;
         sum.size -= size;
@@ -465,6 +472,10 @@ impl BookSide {
         let gone = level.count == 0;
         if gone {
             self.deep.remove(at);
+            // A price without a key may have kept others from the top.
+            if at == self.deep.len() {
+                self.refill_from(side, self.top_len());
+            }
         }
         Changed {
             level,
@@ -486,20 +497,23 @@ impl BookSide {
         self.sums.copy_within(at + 1..(full + 1).min(TOP), at);
         self.keys[TOP - 1] = NONE;
         if was_full {
-            self.refill(side);
+            self.refill_from(side, TOP - 1);
         }
     }
 
-    /// Fills the last place of the top from below.
+    /// Fills the top from below, from its first free place on.
     #[inline(never)]
-    fn refill(&mut self, side: Side) {
-        let best = self.deep.last();
-        let ticks = best.and_then(|deep| ticks(deep_px(side, deep.key)));
-        if let Some(ticks) = ticks
-            && let Some(deep) = self.deep.pop()
-        {
-            self.keys[TOP - 1] = key(side, ticks);
-            self.sums[TOP - 1] = deep.sum;
+    fn refill_from(&mut self, side: Side, first: usize) {
+        for place in first..TOP {
+            let best = self.deep.last();
+            let Some(ticks) = best.and_then(|deep| ticks(deep_px(side, deep.key))) else {
+                return;
+            };
+            let Some(deep) = self.deep.pop() else {
+                return;
+            };
+            self.keys[place] = key(side, ticks);
+            self.sums[place] = deep.sum;
         }
     }
 
@@ -584,5 +598,312 @@ impl BookSide {
     /// Bytes on the heap.
     pub(crate) fn heap_bytes(&self) -> usize {
         self.deep.capacity() * size_of::<Deep>()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    const STEPS: usize = if cfg!(miri) { 300 } else { 60_000 };
+
+    /// SplitMix64.
+    struct Random(u64);
+
+    impl Random {
+        fn below(&mut self, end: u64) -> u64 {
+            self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            (z ^ (z >> 31)) % end
+        }
+    }
+
+    /// Levels by price: each order's number and shares, in the order of their coming.
+    type Model = BTreeMap<i64, Vec<(u32, u32)>>;
+
+    fn level_of(px: i64, orders: &[(u32, u32)]) -> Level {
+        Level {
+            px: Price(px),
+            size: orders.iter().map(|order| u64::from(order.1)).sum(),
+            count: u32::try_from(orders.len()).unwrap_or(u32::MAX),
+        }
+    }
+
+    fn best_px(side: Side, model: &Model) -> Option<i64> {
+        match side {
+            Side::Bid => model.keys().next_back().copied(),
+            Side::Ask => model.keys().next().copied(),
+        }
+    }
+
+    fn check_invariants(book: &BookSide, side: Side) {
+        let full = book.top_len();
+        assert!(book.keys[..full].is_sorted_by(|a, b| a > b));
+        assert!(book.keys[full..].iter().all(|key| *key == NONE));
+        assert!(book.deep.is_sorted_by(|a, b| a.key < b.key));
+        if let Some(best) = book.deep.last() {
+            let px = deep_px(side, best.key);
+            assert!(full == TOP || ticks(px).is_none());
+            if full > 0 {
+                let worst = book.level_of_top(side, full - 1).px;
+                assert!(deep_key(side, worst) > best.key);
+            }
+        }
+    }
+
+    fn check_all(book: &BookSide, side: Side, model: &Model) {
+        let mut levels: Vec<Level> = model
+            .iter()
+            .map(|(px, orders)| level_of(*px, orders))
+            .collect();
+        if side == Side::Bid {
+            levels.reverse();
+        }
+        assert_eq!(book.len(), levels.len());
+        assert_eq!(book.best(side), levels.first().copied());
+        assert_eq!(book.level(side, levels.len()), None);
+        for (rank, level) in levels.iter().enumerate() {
+            // From the end of a deep array that costs its length.
+            if rank < 2 * TOP || rank.is_multiple_of(97) {
+                assert_eq!(book.level(side, rank), Some(*level));
+            }
+            assert_eq!(book.level_at(side, level.px), Some(*level));
+            assert_eq!(book.orders_at(side, level.px), Some(level.count));
+        }
+    }
+
+    /// What prices a run draws.
+    #[derive(Debug, Clone, Copy)]
+    struct Prices {
+        /// Narrow ones, this many in a row.
+        narrow: u64,
+        /// One of so many has no key; 0 = none.
+        wide_of: u64,
+    }
+
+    fn price(random: &mut Random, prices: Prices) -> Price {
+        let tick = 1 + i64::try_from(random.below(prices.narrow)).unwrap_or(0);
+        if prices.wide_of == 0 || random.below(prices.wide_of) != 0 {
+            return Price(tick * TICK);
+        }
+        let extreme = [
+            1,
+            TICK - 1,
+            i64::from(u32::MAX - 1) * TICK,
+            i64::from(u32::MAX) * TICK,
+            i64::MAX / TICK * TICK,
+            i64::MAX,
+        ];
+        match random.below(3) {
+            0 => Price(tick * TICK + 1),
+            1 => Price((tick + i64::from(u32::MAX)) * TICK),
+            _ => Price(extreme[usize::try_from(random.below(6)).unwrap_or(0)]),
+        }
+    }
+
+    /// Random operations on one side, each compared with the model; whether top, array below and both ways
+    /// between them were in use is for the caller to know from the number of levels, which is given back.
+    fn run(seed: u64, side: Side, prices: Prices, levels_max: usize, deep: usize) -> usize {
+        println!("seed {seed}, {side:?}, {prices:?}, {levels_max}, {deep}");
+        let mut random = Random(seed);
+        let mut book = BookSide::EMPTY;
+        let mut model = Model::new();
+        let mut number = 0;
+        let (mut deepest, mut refused) = (0, 0);
+        for step in 0..STEPS {
+            let best_before = best_px(side, &model);
+            // Mostly joins while the book isn't as deep as it shall be.
+            let joins = random.below(100) < if model.len() < deep { 65 } else { 35 };
+            let changed = if joins || model.is_empty() {
+                let px = price(&mut random, prices);
+                let size = match random.below(16) {
+                    0 => u32::MAX,
+                    size => u32::try_from(size).unwrap_or(1),
+                };
+                // Not every order is placed by its number.
+                number += 1;
+                let own = if random.below(4) == 0 { 0 } else { number };
+                let near = book.prefetch_level(side, ticks(px).unwrap_or(0));
+                // Sometimes as of another price: then it is only a guess.
+                let near = if random.below(8) == 0 { near + 1 } else { near };
+                let joined = match ticks(px) {
+                    Some(ticks) if random.below(2) == 0 => {
+                        book.join_near(near, side, ticks, size, own, levels_max)
+                    }
+                    ticks => book.join(side, px, ticks, size, own, levels_max).ok(),
+                };
+                let full = !model.contains_key(&px.0) && model.len() >= levels_max;
+                let Some(joined) = joined else {
+                    assert!(full, "step {step}");
+                    refused += 1;
+                    check_invariants(&book, side);
+                    continue;
+                };
+                assert!(!full, "step {step}");
+                let orders = model.entry(px.0).or_default();
+                // All that live are behind it, or it is told so.
+                let last = orders.iter().map(|order| order.0).max().unwrap_or(0);
+                assert!(joined.last >= last);
+                orders.push((own, size));
+                assert_eq!(joined.changed.level, level_of(px.0, orders));
+                joined.changed
+            } else {
+                let place = random.below(model.len() as u64);
+                let place = usize::try_from(place).unwrap_or(0);
+                let px = match random.below(3) {
+                    0 => best_before.unwrap_or(0),
+                    _ => model.keys().nth(place).copied().unwrap_or(0),
+                };
+                let orders = model.get_mut(&px).expect("a level");
+                let at = usize::try_from(random.below(orders.len() as u64)).unwrap_or(0);
+                let order = &mut orders[at];
+                let ticks = ticks(Price(px));
+                let changed = match random.below(4) {
+                    0 => {
+                        let new = 1 + u32::try_from(random.below(1 << 31)).unwrap_or(0);
+                        let changed = book.resize(side, Price(px), ticks, order.1, new);
+                        order.1 = new;
+                        changed
+                    }
+                    what => {
+                        let taken = if what == 1 && order.1 > 1 { 1 } else { order.1 };
+                        let gone = u32::from(taken == order.1);
+                        order.1 -= taken;
+                        let near = book.prefetch_level(side, ticks.unwrap_or(0));
+                        let changed = match ticks {
+                            Some(ticks) if random.below(2) == 0 => {
+                                book.reduce_near(near, side, ticks, taken, gone)
+                            }
+                            ticks => book.reduce(side, Price(px), ticks, taken, gone),
+                        };
+                        if gone == 1 {
+                            orders.remove(at);
+                        }
+                        changed
+                    }
+                };
+                assert_eq!(changed.level, level_of(px, orders), "step {step}");
+                if orders.is_empty() {
+                    model.remove(&px);
+                }
+                changed
+            };
+            let px = changed.level.px.0;
+            let best = best_px(side, &model);
+            let is_or_was = best == Some(px) || best_before == Some(px);
+            assert_eq!(changed.at_best, is_or_was, "step {step}");
+            assert_eq!(changed.best_moved, best != best_before, "step {step}");
+            let level = model.get(&px).map(|orders| level_of(px, orders));
+            assert_eq!(book.level_at(side, Price(px)), level, "step {step}");
+            assert_eq!(book.best(side).map(|level| level.px.0), best);
+            if model.len() < 100 || step.is_multiple_of(64) {
+                check_invariants(&book, side);
+            }
+            if step.is_multiple_of(997) {
+                check_all(&book, side, &model);
+            }
+            deepest = deepest.max(model.len());
+        }
+        check_all(&book, side, &model);
+        if levels_max < 1000 && !cfg!(miri) {
+            assert!(refused > 0);
+        }
+        book.clear();
+        assert_eq!((book.len(), book.best(side)), (0, None));
+        deepest
+    }
+
+    #[test]
+    fn any_operations_leave_the_levels_equal_to_those_of_a_map() {
+        let shapes = [
+            // All in the top; around its end, so that levels go below it and come again.
+            (10, 0, 20),
+            (40, 0, 30),
+            (60, 20, 40),
+            (200, 2, 100),
+            (10, 3, 10),
+        ];
+        for (seed, (narrow, wide_of, deep)) in (1..).zip(shapes) {
+            for side in [Side::Bid, Side::Ask] {
+                run(seed, side, Prices { narrow, wide_of }, usize::MAX, deep);
+            }
+        }
+    }
+
+    #[test]
+    fn thousands_of_levels_are_exact() {
+        for side in [Side::Bid, Side::Ask] {
+            let prices = Prices {
+                narrow: 100_000,
+                wide_of: 50,
+            };
+            let deepest = run(11, side, prices, usize::MAX, 5000);
+            assert!(cfg!(miri) || deepest > 4000);
+        }
+    }
+
+    #[test]
+    fn there_are_never_more_levels_than_there_may_be() {
+        for levels_max in [1, 4, TOP - 1, TOP, TOP + 1, 50] {
+            for side in [Side::Bid, Side::Ask] {
+                for wide_of in [0, 4] {
+                    let prices = Prices {
+                        narrow: 100,
+                        wide_of,
+                    };
+                    let deepest = run(21, side, prices, levels_max, 1000);
+                    assert!(deepest <= levels_max && (cfg!(miri) || deepest == levels_max));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_price_has_a_key_exactly_if_it_can_be_had_back_from_it() {
+        for wide in [
+            i64::MIN,
+            -TICK,
+            -1,
+            0,
+            1,
+            TICK - 1,
+            TICK + 1,
+            i64::from(u32::MAX) * TICK,
+            i64::MAX,
+        ] {
+            assert_eq!(ticks(Price(wide)), None, "{wide}");
+        }
+        for whole in [1, 2, u32::MAX / 2, u32::MAX / 2 + 1, u32::MAX - 1] {
+            let price = px(whole);
+            assert_eq!(ticks(price), Some(whole));
+            for side in [Side::Bid, Side::Ask] {
+                assert_ne!(key(side, whole), NONE);
+                assert_eq!(ticks_of(side, key(side, whole)), whole);
+                assert_eq!(deep_px(side, deep_key(side, price)), price);
+            }
+            assert!(key(Side::Bid, whole) > key(Side::Bid, whole - 1));
+            assert!(key(Side::Ask, whole) < key(Side::Ask, whole - 1));
+        }
+    }
+
+    #[test]
+    fn levels_come_back_into_the_top_when_a_price_without_a_key_has_gone() {
+        let side = Side::Bid;
+        let mut book = BookSide::EMPTY;
+        for tick in 1..=40 {
+            assert!(book.join(side, px(tick), Some(tick), 1, 0, 100).is_ok());
+        }
+        assert_eq!((book.top_len(), book.deep.len()), (TOP, 40 - TOP));
+        let wide = Price(i64::MAX);
+        assert!(book.join(side, wide, None, 1, 0, 100).is_ok());
+        assert_eq!((book.top_len(), book.deep.len()), (0, 41));
+        let changed = book.reduce(side, wide, None, 1, 1);
+        assert!(changed.at_best && changed.best_moved);
+        assert_eq!((book.top_len(), book.deep.len()), (TOP, 40 - TOP));
+        let best = book.best(side).map(|level| level.px);
+        assert_eq!(best, Some(px(40)));
     }
 }

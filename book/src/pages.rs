@@ -314,7 +314,9 @@ impl Pages {
         // 0 becomes a place that no mapping has.
         let place = (entry & PLACE).wrapping_sub(1) as usize;
         let slot = SlotIndex((place << PAGE_BITS) | at);
-        (slot, (entry & SPILLED == 0) & (entry != 0))
+        // The directory's last slot has no number: see [`number`](Self::number).
+        let numbered = from_first != u64::from(u32::MAX);
+        (slot, (entry & SPILLED == 0) & (entry != 0) & numbered)
     }
 
     /// The slot's order, if one lives there.
@@ -493,8 +495,10 @@ impl Pages {
             self.late += 1;
             self.late
         };
-        if number != 0 {
-            self.mark(Self::address(number).0, SPILLED);
+        // By its own number, even if it isn't placed by that.
+        let own = self.number(order.order_id);
+        if own != 0 {
+            self.mark(Self::address(own).0, SPILLED);
         }
         self.list(Listed {
             order_id: order.order_id,
@@ -544,6 +548,10 @@ impl Pages {
             // Numbers that come so thinly aren't worth a page each.
             self.dense = u32::from(self.pages[oldest as usize].taken) >= DENSE_ORDERS;
             self.empty_page(oldest);
+            // Fewer orders live than did: another, so that the pages become fewer too.
+            if self.in_use >= pages_for(self.live) {
+                self.empty_page(self.oldest);
+            }
             if !self.dense {
                 return false;
             }
@@ -580,7 +588,7 @@ impl Pages {
     /// Maps more memory; whether there is some.
     fn make_pages(&mut self) -> bool {
         if self.slots.is_none() {
-            self.slots = map_slots(pages_for(self.orders_max));
+            self.slots = map_slots(pages_for(self.orders_max).next_multiple_of(CHUNK_PAGES));
         }
         let most = self.slots().len() / PAGE_SLOTS;
         if self.pages.len() + CHUNK_PAGES > most {
@@ -612,14 +620,15 @@ impl Pages {
     #[cold]
     fn empty_page(&mut self, place: u32) {
         let entry = self.pages[place as usize].entry;
-        for (at, number) in (0..PAGE_SLOTS).zip((entry << PAGE_BITS) + 1..) {
+        for (at, from_first) in (0..PAGE_SLOTS).zip(entry << PAGE_BITS..=u32::MAX) {
+            let number = from_first.wrapping_add(1);
             let slot = *self.slot(place, at);
             if slot.size == 0 {
                 continue;
             }
             let resting = slot.resting();
             self.list(Listed {
-                order_id: self.base.wrapping_add(u64::from(number - 1)),
+                order_id: self.base.wrapping_add(u64::from(from_first)),
                 px: resting.px,
                 late: 0,
                 number,
@@ -752,10 +761,11 @@ impl Pages {
     /// Order id, number and slot of each order of a page.
     fn each_of_page(&self, place: u32, mut each: impl FnMut(u64, u32, &Slot)) {
         let entry = self.pages[place as usize].entry;
-        for (at, number) in (0..PAGE_SLOTS).zip((entry << PAGE_BITS) + 1..) {
+        for (at, from_first) in (0..PAGE_SLOTS).zip(entry << PAGE_BITS..=u32::MAX) {
+            let number = from_first.wrapping_add(1);
             let slot = self.slot(place, at);
             if slot.size != 0 {
-                let order_id = self.base.wrapping_add(u64::from(number - 1));
+                let order_id = self.base.wrapping_add(u64::from(from_first));
                 each(order_id, number, slot);
             }
         }
@@ -905,4 +915,539 @@ fn map_slots(pages: usize) -> Option<MmapMut> {
 const fn pages_for(live: usize) -> usize {
     let pages = live.saturating_mul(SLOTS_PER_ORDER) / PAGE_SLOTS;
     if pages < PAGES_MIN { PAGES_MIN } else { pages }
+}
+
+#[cfg(test)]
+#[allow(
+    clippy::cast_possible_truncation,
+    reason = "random numbers below a small bound"
+)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+    use crate::channel_books::ChannelBooks;
+    use crate::limits::Limits;
+
+    const STEPS: u64 = if cfg!(miri) { 300 } else { 60_000 };
+    const ORDERS_MAX: usize = 1 << 20;
+
+    /// SplitMix64.
+    struct Random(u64);
+
+    impl Random {
+        fn next(&mut self) -> u64 {
+            self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            hash(self.0)
+        }
+
+        fn below(&mut self, end: usize) -> usize {
+            usize::try_from(self.next() % (end as u64)).unwrap_or(0)
+        }
+    }
+
+    type Place = (u16, Side, i64);
+
+    /// Pages, and the same orders in a map and in queues.
+    struct Both {
+        pages: Pages,
+        orders: HashMap<u64, (u16, Order)>,
+        /// Live ids, to choose from.
+        ids: Vec<u64>,
+        queues: HashMap<Place, Vec<u64>>,
+        /// How far the numbers of a level had got.
+        last: HashMap<Place, u32>,
+        most_pages: usize,
+        most_listed: usize,
+        most_live: usize,
+    }
+
+    impl Both {
+        fn new() -> Self {
+            Self {
+                pages: Pages::new(ORDERS_MAX),
+                orders: HashMap::new(),
+                ids: Vec::new(),
+                queues: HashMap::new(),
+                last: HashMap::new(),
+                most_pages: 0,
+                most_listed: 0,
+                most_live: 0,
+            }
+        }
+
+        /// As a book adds: false if the id is live.
+        fn add(&mut self, random: &mut Random, order_id: u64) -> bool {
+            // Some prices have no key.
+            let odd = i64::from(random.below(50) == 0);
+            let px = 100_000 * i64::from(1 + random.below(4) as u8) + odd;
+            self.add_at(random, order_id, px, true)
+        }
+
+        fn add_at(&mut self, random: &mut Random, order_id: u64, px: i64, new: bool) -> bool {
+            let instrument = 1 + random.below(3) as u16;
+            let side = [Side::Bid, Side::Ask][random.below(2)];
+            let order = Order {
+                order_id,
+                side,
+                px: Price(px),
+                size: 1 + random.below(1000) as u32,
+            };
+            self.pages.prepare(order_id);
+            let known = self.orders.get(&order_id);
+            let expected = known.map_or(Ok(()), |(owner, _)| {
+                Err(NotStored::Duplicate { owner: *owner })
+            });
+            assert_eq!(self.pages.check(order_id), expected);
+            // What is foreseen for a block of messages says the same.
+            let (slot, sole) = self.pages.slot_of(order_id);
+            if expected.is_err() {
+                assert!(!(sole && self.pages.is_free(slot)), "{order_id}");
+                return false;
+            }
+            assert_eq!(self.pages.live_slot(slot).map(|slot| slot.size), None);
+            let number = if new { self.pages.number(order_id) } else { 0 };
+            let last = self.last.entry((instrument, side, px)).or_default();
+            let ticks = book_side::ticks(order.px);
+            self.pages.put(instrument, order, ticks, number, *last);
+            *last = number.max(*last);
+            self.orders.insert(order_id, (instrument, order));
+            self.ids.push(order_id);
+            let queue = self.queues.entry((instrument, side, px)).or_default();
+            queue.push(order_id);
+            self.most_pages = self.most_pages.max(self.pages.in_use);
+            self.most_listed = self.most_listed.max(self.pages.table.len());
+            self.most_live = self.most_live.max(self.pages.live);
+            assert!(self.pages.in_use <= pages_for(self.most_live));
+            true
+        }
+
+        fn find(&self, order_id: u64) -> At {
+            let (at, resting) = self.pages.find(order_id).expect("it is live");
+            let (instrument, order) = self.orders[&order_id];
+            assert_eq!(
+                (resting.instrument, resting.order(order_id)),
+                (instrument, order)
+            );
+            assert_eq!(resting.ticks, book_side::ticks(order.px));
+            at
+        }
+
+        fn remove_at(&mut self, place: usize) {
+            let order_id = self.ids.swap_remove(place);
+            let at = self.find(order_id);
+            self.pages.remove(at, order_id);
+            let (instrument, order) = self.orders.remove(&order_id).expect("it is live");
+            let place = (instrument, order.side, order.px.0);
+            let queue = self.queues.get_mut(&place).expect("it is queued");
+            queue.retain(|one| *one != order_id);
+            if queue.is_empty() {
+                // A level without orders is removed, and with it how far it had got.
+                self.queues.remove(&place);
+                self.last.remove(&place);
+            }
+            assert_eq!(self.pages.find(order_id), None);
+        }
+
+        fn remove_any(&mut self, random: &mut Random) {
+            if !self.ids.is_empty() {
+                let place = random.below(self.ids.len());
+                self.remove_at(place);
+            }
+        }
+
+        fn resize_any(&mut self, random: &mut Random) {
+            if self.ids.is_empty() {
+                return;
+            }
+            let order_id = self.ids[random.below(self.ids.len())];
+            let size = 1 + random.below(1 << 20) as u32;
+            let at = self.find(order_id);
+            self.pages.set_size(at, order_id, size);
+            self.orders.get_mut(&order_id).expect("it is live").1.size = size;
+        }
+
+        /// Takes an order out, and in again at another price: no longer placed by its number.
+        fn move_any(&mut self, random: &mut Random) {
+            if !self.ids.is_empty() {
+                let place = random.below(self.ids.len());
+                let order_id = self.ids[place];
+                self.remove_at(place);
+                self.add_at(random, order_id, 300_000, false);
+            }
+        }
+
+        fn check(&self) {
+            let pages = &self.pages;
+            assert_eq!(pages.len(), self.orders.len());
+            for &order_id in self.orders.keys() {
+                self.find(order_id);
+            }
+            let mut gathered = 0;
+            for instrument in 0..5 {
+                let mut orders = pages.orders_of(instrument);
+                orders.sort_by_key(|(rank, _)| *rank);
+                gathered += orders.len();
+                self.check_queues(instrument, orders.into_iter().map(|(_, order)| order));
+            }
+            assert_eq!(gathered, self.orders.len());
+            self.check_pages();
+        }
+
+        fn check_queues(&self, instrument: u16, orders: impl Iterator<Item = Order>) {
+            let mut queues: HashMap<Place, Vec<u64>> = HashMap::new();
+            for order in orders {
+                assert_eq!(self.orders.get(&order.order_id), Some(&(instrument, order)));
+                let place = (instrument, order.side, order.px.0);
+                queues.entry(place).or_default().push(order.order_id);
+            }
+            let expected: HashMap<Place, Vec<u64>> = self
+                .queues
+                .iter()
+                .filter(|(place, _)| place.0 == instrument)
+                .map(|(place, queue)| (*place, queue.clone()))
+                .collect();
+            assert_eq!(queues, expected);
+        }
+
+        /// The invariants of lists, counts and directory.
+        fn check_pages(&self) {
+            let pages = &self.pages;
+            let (mut in_use, mut live, mut older) = (0, 0, NIL);
+            let mut place = pages.oldest;
+            while let Some(page) = pages.pages.get(place as usize) {
+                assert_eq!(page.older, older);
+                assert_eq!(pages.place(page.entry as usize), Some(place));
+                let slots = (0..PAGE_SLOTS).filter(|at| pages.slot(place, *at).size != 0);
+                let of_page = slots.count();
+                assert_eq!(usize::from(page.live), of_page);
+                assert!(
+                    of_page > 0 || place == pages.newest,
+                    "an empty page is given back"
+                );
+                in_use += 1;
+                live += of_page;
+                older = place;
+                place = page.newer;
+            }
+            assert_eq!(pages.newest, older);
+            assert_eq!(pages.in_use, in_use);
+            assert_eq!(pages.live, live + pages.table.len());
+            let mut free = 0;
+            let mut place = pages.free;
+            while let Some(page) = pages.pages.get(place as usize) {
+                assert!((0..PAGE_SLOTS).all(|at| pages.slot(place, at).size == 0));
+                free += 1;
+                place = page.newer;
+            }
+            assert_eq!(in_use + free, pages.pages.len());
+            let directed = &pages.directory[..pages.touched];
+            let directed = directed.iter().filter(|entry| **entry & PLACE != 0);
+            assert_eq!(directed.count(), in_use);
+        }
+    }
+
+    /// How ids are drawn: of each run, the number of its step gives the next one.
+    type Ids = (&'static str, fn(u64, &mut Random) -> u64);
+
+    /// Those of which pages are made.
+    const DENSE: [Ids; 4] = [
+        ("counted", |step, _| step),
+        ("ten to a hundred", |step, _| (1 << 40) + step * 10),
+        ("four engines", |step, _| (step % 4) * 1_000_000 + step / 4),
+        ("around the end", |step, _| {
+            (u64::MAX - STEPS / 2).wrapping_add(step)
+        }),
+    ];
+
+    /// Those that stay in the table, mostly.
+    const THIN: [Ids; 5] = [
+        // Behind those of their levels, so they aren't placed by them.
+        ("again and again", |_, random| random.below(3000) as u64),
+        ("falling", |step, _| (1 << 50) - step),
+        ("one a page", |step, _| step * 1030),
+        ("anywhere", |_, random| random.next()),
+        ("sixteen a page", |step, _| 77 + step * 64),
+    ];
+
+    fn run(ids: Ids, seed: u64, live: usize) -> Both {
+        println!("{}, seed {seed}, {live} live", ids.0);
+        let mut random = Random(seed);
+        let mut both = Both::new();
+        for step in 0..STEPS {
+            let wanted = random.below(100);
+            if both.ids.len() < live || wanted < 45 {
+                let order_id = (ids.1)(step, &mut random);
+                both.add(&mut random, order_id);
+            }
+            match random.below(16) {
+                0 => both.resize_any(&mut random),
+                1 => both.move_any(&mut random),
+                _ if both.ids.len() >= live => both.remove_any(&mut random),
+                _ => {}
+            }
+            if step.is_multiple_of(STEPS / 12) {
+                both.check();
+            }
+        }
+        both.check();
+        while !both.ids.is_empty() {
+            both.remove_any(&mut random);
+        }
+        both.check();
+        assert!(both.pages.in_use <= 1, "only the newest page is kept");
+        both
+    }
+
+    #[test]
+    fn orders_are_found_and_in_order_whatever_their_ids_are() {
+        for (seed, ids) in (1..).zip(DENSE) {
+            let both = run(ids, seed, 2000);
+            assert!(cfg!(miri) || (both.most_pages > 1 && both.most_listed > 10));
+        }
+        for (seed, ids) in (20..).zip(THIN) {
+            let both = run(ids, seed, 2000);
+            assert!(both.most_pages <= 3 && (cfg!(miri) || both.most_listed > 1000));
+        }
+    }
+
+    #[test]
+    fn a_book_that_empties_again_and_again_begins_anew() {
+        for ids in DENSE.into_iter().chain(THIN) {
+            println!("{}", ids.0);
+            let mut random = Random(7);
+            let mut both = Both::new();
+            for step in 0..STEPS / 20 {
+                both.add(&mut random, (ids.1)(step, &mut random_of(step)));
+                if random.below(3) == 0 {
+                    while !both.ids.is_empty() {
+                        both.remove_any(&mut random);
+                    }
+                    both.check_pages();
+                }
+            }
+            both.check();
+        }
+    }
+
+    fn random_of(step: u64) -> Random {
+        Random(step)
+    }
+
+    #[test]
+    fn numbers_at_the_end_of_the_directory_are_as_good_as_others() {
+        let mut random = Random(3);
+        let mut both = Both::new();
+        // The first says where numbers begin: at 0.
+        assert!(both.add(&mut random, 5));
+        let end = 1_u64 << 32;
+        for order_id in end - 3000..end + 3000 {
+            assert!(both.add(&mut random, order_id));
+            // The second of an id is one, on whichever side of the end.
+            assert!(!both.add(&mut random, order_id));
+        }
+        assert!(both.most_pages > 1);
+        both.check();
+        let oldest = both.pages.newest;
+        both.pages.empty_page(oldest);
+        both.check();
+    }
+
+    #[test]
+    fn memory_stays_while_numbers_rise_for_ever_and_few_orders_survive() {
+        let mut random = Random(9);
+        let mut both = Both::new();
+        let numbers = if cfg!(miri) { 3000 } else { 3_000_000 };
+        let mut flat = 0;
+        for order_id in 1..=numbers {
+            both.add(&mut random, order_id);
+            // One of 997 stays, until there are too many of them.
+            let place = both.ids.len() - 1;
+            if order_id % 997 != 0 {
+                both.remove_at(place);
+            } else if both.ids.len() > 1000 {
+                both.remove_at(0);
+            }
+            assert!(both.pages.in_use <= PAGES_MIN);
+            if order_id == numbers / 2 {
+                both.check();
+                flat = both.pages.bytes();
+            }
+        }
+        both.check();
+        assert_eq!(both.pages.bytes(), flat);
+        assert!(
+            cfg!(miri) || both.most_listed > 500,
+            "the oldest were emptied"
+        );
+    }
+
+    #[test]
+    fn pages_become_fewer_when_fewer_orders_live() {
+        let many = if cfg!(miri) { 1024 } else { 300_000 };
+        let mut random = Random(4);
+        let mut both = Both::new();
+        for order_id in 0..many {
+            both.add_at(&mut random, order_id * 10, 100_000, true);
+        }
+        let most = both.pages.in_use;
+        assert!(cfg!(miri) || most > 2000);
+        // One of each page lives on.
+        let stays = |order_id: u64| (order_id / 10).is_multiple_of(103);
+        for order_id in (0..many).map(|order_id| order_id * 10) {
+            if !stays(order_id) {
+                let at = both.find(order_id);
+                both.pages.remove(at, order_id);
+                both.orders.remove(&order_id);
+            }
+        }
+        for order_id in 0..many {
+            let order_id = (many + order_id) * 10;
+            let order = Order {
+                order_id,
+                side: Side::Bid,
+                px: Price(100_000),
+                size: 1,
+            };
+            let number = both.pages.number(order_id);
+            both.pages.put(1, order, Some(1), number, 0);
+            let (at, _) = both.pages.find(order_id).expect("it is live");
+            both.pages.remove(at, order_id);
+        }
+        assert!(both.pages.in_use <= pages_for(both.pages.len()));
+        both.check_pages();
+    }
+
+    #[test]
+    fn what_is_reserved_is_enough() {
+        let orders = if cfg!(miri) { 2000 } else { 200_000 };
+        let mut pages = Pages::new(ORDERS_MAX);
+        pages.reserve(orders);
+        let made = (pages.pages.len(), pages.pages.capacity());
+        let table = pages.table.allocation_size();
+        let mut random = Random(2);
+        for order_id in 0..3 * orders as u64 {
+            // As many as were asked for, of which some live long.
+            if pages.len() == orders || (order_id > 1000 && random.below(400) != 0) {
+                let gone = order_id - 1 - random.below(900) as u64;
+                if let Some((at, _)) = pages.find(gone) {
+                    pages.remove(at, gone);
+                }
+            }
+            if !pages.has_room() || pages.len() == orders {
+                continue;
+            }
+            pages.prepare(order_id);
+            let order = Order {
+                order_id,
+                side: Side::Ask,
+                px: Price(100_000),
+                size: 1,
+            };
+            let number = pages.number(order_id);
+            pages.put(1, order, Some(1), number, 0);
+        }
+        assert_eq!((pages.pages.len(), pages.pages.capacity()), made);
+        assert_eq!(pages.table.allocation_size(), table);
+        pages.clear();
+        assert_eq!((pages.len(), pages.in_use), (0, 0));
+        assert!(pages.orders_of(1).is_empty());
+        assert_eq!(pages.pages.len(), made.0);
+    }
+
+    #[test]
+    fn an_instrument_is_removed_without_the_others() {
+        for (seed, ids) in (50..).zip(DENSE) {
+            println!("{}, seed {seed}", ids.0);
+            let mut random = Random(seed);
+            let mut both = Both::new();
+            for step in 0..STEPS / 10 {
+                both.add(&mut random, (ids.1)(step, &mut random_of(step)));
+            }
+            both.pages.remove_instrument(2);
+            both.orders.retain(|_, (owner, _)| *owner != 2);
+            both.queues.retain(|place, _| place.0 != 2);
+            both.check();
+        }
+    }
+
+    #[test]
+    fn gathered_orders_are_those_that_live_at_the_end_whatever_came_between() {
+        for (seed, ids) in (70..).zip(DENSE.into_iter().chain(THIN)) {
+            println!("{}, seed {seed}", ids.0);
+            let mut random = Random(seed);
+            let mut both = Both::new();
+            let mut wanted: Box<Wanted> = Box::new([0; 1 << 10]);
+            wanted[0] = 0b1010;
+            let mut gathered = 0;
+            for step in 0..STEPS {
+                let order_id = (ids.1)(step, &mut random);
+                both.add(&mut random, order_id);
+                while both.ids.len() > 3000 || random.below(3) == 0 && !both.ids.is_empty() {
+                    both.remove_any(&mut random);
+                }
+                match random.below(64) {
+                    0 => both.move_any(&mut random),
+                    1 if both.pages.gathering.is_none() => both.pages.gather(wanted.clone()),
+                    // Pages are taken from some, as if there were too many.
+                    2 if both.pages.in_use > 1 => {
+                        let place = both.pages.oldest;
+                        both.pages.empty_page(place);
+                    }
+                    3 if random.below(1000) == 0 => {
+                        both.pages.clear();
+                        both.orders.clear();
+                        both.ids.clear();
+                        both.queues.clear();
+                        both.last.clear();
+                    }
+                    _ => {}
+                }
+                if step.is_multiple_of(16)
+                    && let Some(all) = both.pages.continue_gathering(1 + random.below(9))
+                {
+                    gathered += 1;
+                    assert_eq!(all.of(2).count(), 0);
+                    for instrument in [1, 3] {
+                        both.check_queues(instrument, all.of(instrument));
+                    }
+                }
+            }
+            assert!(cfg!(miri) || gathered > 20, "{gathered}");
+            both.check();
+        }
+    }
+
+    #[test]
+    fn an_order_takes_less_than_192_bytes_and_a_level_what_is_stated() {
+        let live: usize = if cfg!(miri) { 1000 } else { 150_000 };
+        for (thinned, stride) in [(1, 1), (5, 1), (1, 3), (1, 1000)] {
+            println!("one of {thinned} stays, ids by {stride}");
+            let mut books = ChannelBooks::new(&Limits::default());
+            for number in 0..(live * thinned) as u64 {
+                let instrument = 1 + (number / 7 % 500) as u32;
+                let order = Order {
+                    order_id: 1 + number * stride,
+                    side: Side::Bid,
+                    px: Price(100_000 * (1 + i64::try_from(number % 53).unwrap_or(0))),
+                    size: 100,
+                };
+                assert!(books.add(instrument, order).is_ok());
+                if !number.is_multiple_of(thinned as u64) {
+                    assert!(books.delete(instrument, order.order_id).is_ok());
+                }
+            }
+            assert_eq!(books.order_count(), live);
+            let (orders, levels) = books.bytes();
+            println!(
+                "{orders} bytes of orders, {levels} of {} levels",
+                books.level_count()
+            );
+            // Slots or table, whatever holds it.
+            assert!(orders <= live.max(PAGES_MIN * PAGE_SLOTS / SLOTS_PER_ORDER) * 192);
+            // Two sides of 512 bytes for each instrument, and 24 for each level below the top, doubled at most.
+            let bound = 2 * 501 * 1024 + 2 * 24 * books.level_count();
+            assert!(levels <= bound, "{levels} > {bound}");
+        }
+    }
 }

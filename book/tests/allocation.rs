@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{CHANNEL, INSTRUMENTS, Seeded, events};
+use common::{CHANNEL, INSTRUMENTS, Ids, Seeded, events};
 use tickcast_book::{BookKind, Limits, Market, Mic, Update, UpdateSink};
 use tickcast_codecs::event::{Event, Header};
 
@@ -24,7 +24,8 @@ fn allocations_after_warm_up(kind: BookKind) {
     let seed = 5;
     println!("seed {seed}, {kind:?}");
     let live_orders_max = 2000;
-    let events = events(kind, 200_000, live_orders_max, &mut Seeded(seed));
+    let mut choices = Seeded(seed);
+    let events = events(kind, 200_000, live_orders_max, Ids::COUNTED, &mut choices);
     let mut market = Market::new(Mic::from_padded(b"TEST"), CHANNEL, &Limits::default());
     let instruments = INSTRUMENTS as usize + 1;
     market.reserve(live_orders_max, instruments);

@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{Run, Seeded, run, run_bytes};
+use common::{Ids, Run, Seeded, run, run_bytes};
 use proptest::prelude::*;
 use tickcast_book::{BookKind, Limits};
 
@@ -25,27 +25,55 @@ fn a_first_event_of_the_other_kind_decides_how_the_books_are_kept() {
     run_bytes(&[8, 255, 10, 0, 0, 0, 90]);
 }
 
+fn seeds() -> std::ops::RangeInclusive<u64> {
+    1..=std::env::var("TICKCAST_SEEDS")
+        .ok()
+        .and_then(|n| n.parse().ok())
+        .unwrap_or(1)
+}
+
+fn how(kind: BookKind, ids: Ids) -> Run {
+    Run {
+        kind,
+        limits: Limits::default(),
+        events_max: 1_000_000,
+        compare_every: 1009,
+        compare_touched: false,
+        join_every: 997,
+        live_orders_max: 3000,
+        ids,
+    }
+}
+
 #[test]
 fn a_million_events_of_each_kind_and_seed_leave_everything_equal() {
-    let seeds = std::env::var("TICKCAST_SEEDS").map_or(2, |n| n.parse().expect("a number"));
-    for seed in 1..=seeds {
+    for seed in seeds() {
         for kind in [BookKind::ByOrder, BookKind::ByPrice] {
             println!("seed {seed}, {kind:?}");
-            let how = Run {
-                kind,
-                limits: Limits::default(),
-                events_max: 1_000_000,
-                compare_every: 1009,
-                compare_touched: false,
-                join_every: 997,
-                live_orders_max: 3000,
-            };
+            let how = how(kind, Ids::COUNTED);
             let summary = run(how, &mut Seeded(seed));
             println!("{summary:?}");
             assert_eq!(summary.events, how.events_max);
             // B9 wants 1,000 snapshots.
             assert!(summary.joins >= 1000 && summary.compared > 990);
             assert!(summary.faults > 10_000 && summary.crossed > 100);
+        }
+    }
+}
+
+#[test]
+fn orders_are_kept_in_order_however_their_ids_are_counted() {
+    for seed in seeds() {
+        for ids in Ids::SHAPES {
+            println!("seed {seed}, {ids:?}");
+            let how = Run {
+                events_max: 100_000,
+                ..how(BookKind::ByOrder, ids)
+            };
+            let summary = run(how, &mut Seeded(seed));
+            println!("{summary:?}");
+            assert_eq!(summary.events, how.events_max);
+            assert!(summary.faults > 1000 && summary.compared > 90);
         }
     }
 }

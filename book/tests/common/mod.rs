@@ -44,6 +44,50 @@ impl Choices for Bytes<'_> {
     }
 }
 
+/// What order ids a run draws.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ids {
+    pub first: u64,
+    /// Added for each new order, around the end of 64 bits.
+    pub step: u64,
+    /// Some are behind the last, and some far off.
+    pub odd: bool,
+}
+
+impl Ids {
+    pub const COUNTED: Self = Self {
+        first: 1,
+        step: 1,
+        odd: false,
+    };
+
+    /// Every way of counting that is told apart by where orders are kept.
+    pub const SHAPES: [Self; 8] = [
+        Self::COUNTED,
+        Self {
+            odd: true,
+            ..Self::COUNTED
+        },
+        // Many numbers of a page, few, one of some.
+        Self::strided(3, 7),
+        Self::strided(1 << 40, 100),
+        Self::strided(5, 4099),
+        // Falling.
+        Self::strided(1 << 50, u64::MAX),
+        // Over the end of 64 bits, and of the 32 that are counted from the first.
+        Self::strided(u64::MAX - 1000, 1),
+        Self::strided(1 << 63, (1 << 32) / 150),
+    ];
+
+    const fn strided(first: u64, step: u64) -> Self {
+        Self {
+            first,
+            step,
+            odd: true,
+        }
+    }
+}
+
 /// SplitMix64, without end.
 pub struct Seeded(pub u64);
 
@@ -85,10 +129,11 @@ pub struct Reference {
     /// Ids that were live at some time, to choose from.
     ids: Vec<u64>,
     next_id: u64,
+    shape: Ids,
 }
 
 impl Reference {
-    pub fn new(limits: Limits) -> Self {
+    pub fn new(limits: Limits, shape: Ids) -> Self {
         Self {
             limits,
             kind: None,
@@ -101,7 +146,8 @@ impl Reference {
             times_crossed: 0,
             counted: BTreeMap::new(),
             ids: Vec::new(),
-            next_id: 1,
+            next_id: shape.first,
+            shape,
         }
     }
 
@@ -495,6 +541,22 @@ impl Reference {
         expected
     }
 
+    /// An id that is new, most of the time.
+    fn draw(&mut self, odd: u8) -> u64 {
+        let Ids { step, odd: any, .. } = self.shape;
+        self.next_id = self.next_id.wrapping_add(step);
+        match odd {
+            15 if any => self.next_id.wrapping_sub(step.wrapping_mul(2000) + 1),
+            16 if any => self.next_id ^ 1 << 45,
+            // Behind the first, and the last that a number of 32 bits can be of, counted from the first page.
+            17 if any => self.shape.first.wrapping_sub(step.wrapping_mul(3)),
+            18 if any => self.shape.first.wrapping_add(u64::from(u32::MAX)),
+            19 if any => u64::from(u32::MAX),
+            20 if any => u64::MAX,
+            _ => self.next_id,
+        }
+    }
+
     /// An id that is live, most of the time; none if there are none.
     fn choose(&mut self, choices: &mut impl Choices) -> Option<u64> {
         let word = usize::from(choices.word()?);
@@ -546,6 +608,14 @@ pub fn definition() -> Event {
 
 // ---- Random events ----
 
+/// Bids at 0.1000 and below, asks from 0.0999 on: sometimes locked, sometimes crossed.
+fn near(side: Side, step: i64) -> Price {
+    Price(match side {
+        Side::Bid => (1000 - step) * 100_000,
+        Side::Ask => (999 + step) * 100_000,
+    })
+}
+
 /// The next event, made with an eye on what is live, so that most are valid and any fault comes up.
 fn next_event(
     choices: &mut impl Choices,
@@ -558,11 +628,7 @@ fn next_event(
     let mut instrument = id(1 + u32::from(choices.byte()?) % INSTRUMENTS);
     let side = if odd & 1 == 0 { Side::Bid } else { Side::Ask };
     let step = i64::from(choices.byte()? % 32);
-    // Bids at 1,000 and below, asks from 999 on: sometimes locked, sometimes crossed.
-    let mut px = Price(match side {
-        Side::Bid => 1000 - step,
-        Side::Ask => 999 + step,
-    });
+    let mut px = near(side, step);
     let mut size = u32::from(choices.byte()?) + 1;
     match odd >> 1 {
         0 => size = 0,
@@ -573,6 +639,9 @@ fn next_event(
         5 => size = u32::MAX,
         6 => instrument = id(0),
         7 => instrument = id(1) | 1 << 31,
+        // No multiple of 10^-4; beyond 32 bits of those.
+        21 | 22 => px.0 += 1 + step,
+        23 => px.0 += 100_000 * i64::from(u32::MAX),
         _ => {}
     }
     // Rare events, for either kind of book.
@@ -642,8 +711,7 @@ fn next_event(
         let order_id = if odd >> 1 == 8 {
             reference.choose(choices)?
         } else {
-            reference.next_id += 1;
-            reference.next_id
+            reference.draw(odd >> 1)
         };
         let event = Event::Add {
             order_id,
@@ -665,10 +733,9 @@ fn next_event(
             1 if odd >> 1 == 9 => order.size.saturating_add(1),
             _ => size % order.size.max(2) + u32::from(order.size == 1),
         };
-        px = match (order.side, odd & 2) {
-            (_, 0) => order.px,
-            (Side::Bid, _) => Price(1000 - step),
-            (Side::Ask, _) => Price(999 + step),
+        px = match odd & 2 {
+            0 => order.px,
+            _ => near(order.side, step),
         };
     }
     match odd >> 1 {
@@ -688,11 +755,10 @@ fn next_event(
         2 => Event::Cancel { order_id, size },
         3 | 4 => Event::Delete { order_id },
         5 => {
-            reference.next_id += 1;
             let new_order_id = match odd >> 1 {
                 12 => reference.choose(choices)?,
                 13 => order_id,
-                _ => reference.next_id,
+                odd => reference.draw(odd),
             };
             Event::Replace {
                 order_id,
@@ -716,9 +782,10 @@ pub fn events(
     kind: BookKind,
     count: usize,
     live_orders_max: usize,
+    ids: Ids,
     choices: &mut impl Choices,
 ) -> Vec<(u32, Event)> {
-    let mut reference = Reference::new(Limits::default());
+    let mut reference = Reference::new(Limits::default(), ids);
     let mut events = Vec::new();
     for number in 1..INSTRUMENTS {
         events.push((id(number), definition()));
@@ -734,6 +801,9 @@ pub fn events(
 }
 
 // ---- The check ----
+
+/// The queue of the touched level is compared every so many events.
+const QUEUE_EVERY: u64 = 101;
 
 /// A subscriber that joined with a snapshot of one instrument.
 struct Joiner {
@@ -756,6 +826,7 @@ pub struct Run {
     pub join_every: u64,
     /// About so many orders are kept live.
     pub live_orders_max: usize,
+    pub ids: Ids,
 }
 
 /// What a run was.
@@ -772,7 +843,7 @@ pub struct Summary {
 /// Runs random events through a market, the reference and replicas, and panics at the first difference.
 pub fn run(run: Run, choices: &mut impl Choices) -> Summary {
     let mut market = Market::new(Mic::from_padded(b"TEST"), CHANNEL, &run.limits);
-    let mut reference = Reference::new(run.limits);
+    let mut reference = Reference::new(run.limits, run.ids);
     let mut by_price = Replica::new(BookKind::ByPrice, &Limits::default());
     let mut by_order = Replica::new(BookKind::ByOrder, &Limits::default());
     let mut joiners: VecDeque<Joiner> = VecDeque::new();
@@ -823,6 +894,18 @@ pub fn run(run: Run, choices: &mut impl Choices) -> Summary {
                 }
             }
         }
+        for order_id in names(&event) {
+            let known = reference.order(order_id);
+            let here = known.filter(|(owner, _)| *owner == instrument_id);
+            let found = market.book(instrument_id).order(order_id);
+            if instrument_id >> 16 == u32::from(CHANNEL) {
+                assert_eq!(
+                    found,
+                    here.map(|(_, order)| order),
+                    "event {sequence}: {event:?}"
+                );
+            }
+        }
         // The touched levels, after every event.
         for (side, px) in before
             .into_iter()
@@ -834,11 +917,14 @@ pub fn run(run: Run, choices: &mut impl Choices) -> Summary {
                 let book = market.book(instrument_id);
                 assert_eq!(book.level(side, px), level, "event {sequence}: {event:?}");
                 assert_eq!(by_price.book(instrument_id).level(side, px), level);
-                assert!(
-                    book.orders_at(side, px)
-                        .eq(reference.queue(instrument_id, side, px).iter().copied()),
-                    "event {sequence}: {event:?}"
-                );
+                // A market has no list of a level's orders, so that is looked at less often.
+                if sequence.is_multiple_of(QUEUE_EVERY) {
+                    let queue = reference.queue(instrument_id, side, px);
+                    assert!(
+                        book.orders_at(side, px).eq(queue.iter().copied()),
+                        "event {sequence}: {event:?}"
+                    );
+                }
             }
         }
         let all = sequence.is_multiple_of(run.compare_every);
@@ -912,6 +998,24 @@ pub fn run(run: Run, choices: &mut impl Choices) -> Summary {
     summary.faults = counters.faults();
     summary.crossed = counters.crossed;
     summary
+}
+
+/// The orders that an event names.
+fn names(event: &Event) -> impl Iterator<Item = u64> {
+    let (one, other) = match *event {
+        Event::Add { order_id, .. }
+        | Event::Execute { order_id, .. }
+        | Event::Cancel { order_id, .. }
+        | Event::Delete { order_id }
+        | Event::Modify { order_id, .. } => (Some(order_id), None),
+        Event::Replace {
+            order_id,
+            new_order_id,
+            ..
+        } => (Some(order_id), Some(new_order_id)),
+        _ => (None, None),
+    };
+    one.into_iter().chain(other)
 }
 
 /// The levels that an event names, or that the order stands at which it names.
@@ -1029,15 +1133,19 @@ fn compare(reference: &Reference, instrument: u32, book: &Book<'_>, what: BookKi
             BookKind::ByOrder => reference.orders(instrument, side),
             BookKind::ByPrice => vec![],
         };
-        assert!(
-            book.orders(side).eq(orders.iter().copied()),
-            "{instrument:x} {side:?}"
-        );
+        let found: Vec<Order> = book.orders(side).collect();
+        assert_eq!(found, orders, "{instrument:x} {side:?}");
         for order in &orders {
             assert_eq!(book.order(order.order_id), Some(*order));
         }
         if what == BookKind::ByOrder {
+            let mut queues = found.chunk_by(|a, b| a.px == b.px);
             for level in &levels {
+                let queue = reference.queue(instrument, side, level.px);
+                assert_eq!(queues.next(), Some(queue));
+            }
+            assert_eq!(queues.next(), None);
+            if let Some(level) = levels.first() {
                 let queue = reference.queue(instrument, side, level.px);
                 assert!(book.orders_at(side, level.px).eq(queue.iter().copied()));
             }
@@ -1053,6 +1161,7 @@ pub fn run_bytes(bytes: &[u8]) -> Summary {
     let Some(how) = choices.byte() else {
         return Summary::default();
     };
+    let shape = how;
     let limits = if how & 2 == 0 {
         Limits::default()
     } else {
@@ -1075,6 +1184,7 @@ pub fn run_bytes(bytes: &[u8]) -> Summary {
         compare_touched: true,
         join_every: 7,
         live_orders_max: 1000,
+        ids: Ids::SHAPES[usize::from(shape >> 2) % Ids::SHAPES.len()],
     };
     run(how, &mut choices)
 }
