@@ -52,4 +52,11 @@ impl Gathering {
     pub(crate) fn is_over(&self) -> bool {
         self.wanted.iter().all(|&word| word == 0)
     }
+
+    /// The instruments whose orders weren't taken yet.
+    #[cfg(test)]
+    pub(crate) fn wants(&self) -> Vec<u16> {
+        let wanted = |one: &u16| self.wanted[usize::from(one / 64)] >> (one % 64) & 1 != 0;
+        (0..=u16::MAX).filter(wanted).collect()
+    }
 }
