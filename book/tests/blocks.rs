@@ -218,9 +218,9 @@ fn ids_that_come_and_go_within_a_block_do_what_they_do_one_by_one() {
 
 #[test]
 fn an_id_doubled_at_the_end_of_the_numbers_is_refused_in_a_block_too() {
-    // The first says that numbers begin at 0; the others fill their last page, of which one has no number.
+    // The first say that numbers begin at 0 and come densely; the others fill the last page, of which one has no number.
     let end = 1_u64 << 32;
-    let ids = [1].into_iter().chain(end - 1024..end).chain(end - 3..end);
+    let ids = (1..=2000).chain(end - 1024..end).chain(end - 3..end);
     let events: Vec<(u32, Event)> = [(id(1), definition())]
         .into_iter()
         .chain(ids.map(|order_id| {
@@ -234,7 +234,7 @@ fn an_id_doubled_at_the_end_of_the_numbers_is_refused_in_a_block_too() {
         }))
         .collect();
     let market = compare(&events, &Limits::default(), &mut Seeded(1));
-    assert_eq!(market.order_count(), 1025);
+    assert_eq!(market.order_count(), 3024);
     assert_eq!(market.counters().duplicate_order, 3);
 }
 
