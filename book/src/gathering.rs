@@ -7,11 +7,15 @@
 
 use hashbrown::HashMap;
 
+use crate::limits::NOTED_MAX;
+
 /// What is known so far.
 #[derive(Debug, Default)]
 pub(crate) struct Gathering {
     /// By instrument, the ids of its orders; some of them may live no more, and some may be here twice.
     found: HashMap<u16, Vec<u64>>,
+    /// How many they are.
+    noted: usize,
     /// Instruments, a bit each, so that others cost nothing.
     wanted: Box<[u64]>,
     /// The page that is looked at next.
@@ -36,6 +40,20 @@ impl Gathering {
     pub(crate) fn note(&mut self, instrument: u16, order_id: u64) {
         if self.wanted[usize::from(instrument / 64)] >> (instrument % 64) & 1 != 0 {
             self.found.entry(instrument).or_default().push(order_id);
+            self.noted += 1;
+        }
+    }
+
+    /// Whether so much was noted, while nobody took it, that it is better begun anew.
+    pub(crate) fn is_stale(&self, live: usize) -> bool {
+        self.noted > 4 * live + NOTED_MAX
+    }
+
+    /// What isn't taken yet, from the beginning.
+    pub(crate) fn again(self) -> Self {
+        Self {
+            wanted: self.wanted,
+            ..Self::default()
         }
     }
 
@@ -43,6 +61,7 @@ impl Gathering {
     pub(crate) fn take(&mut self, instrument: u16) -> Vec<u64> {
         self.wanted[usize::from(instrument / 64)] &= !(1 << (instrument % 64));
         let mut found = self.found.remove(&instrument).unwrap_or_default();
+        self.noted -= found.len();
         found.sort_unstable();
         found.dedup();
         found

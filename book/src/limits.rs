@@ -58,3 +58,6 @@ pub const WAITING_MAX: usize = 64;
 
 /// Pages looked at between two packets while orders are gathered: 256 KiB, some 20 microseconds.
 pub const PAGES_PER_TURN: usize = 16;
+
+/// Orders noted while queues are gathered and not asked for yet, beside four for each that lives: 1 MiB.
+pub const NOTED_MAX: usize = 1 << 17;

@@ -445,6 +445,9 @@ impl Market {
         if !self.gathering.is_empty() {
             self.orders.gather(&self.gathering);
         }
+        for Waiting { order, hint } in &mut self.waiting {
+            *hint = self.orders.look_up(order);
+        }
         let header = self.last;
         self.tell_channel(header, UpdateKind::Resync, out);
     }

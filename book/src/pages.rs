@@ -224,6 +224,7 @@ impl Pages {
     pub(crate) fn bytes(&self) -> usize {
         self.in_use * PAGE_SLOTS * SLOT_BYTES
             + self.table.allocation_size()
+            + self.touched * size_of::<u32>()
             + self.pages.capacity() * size_of::<Page>()
     }
 
@@ -790,7 +791,10 @@ impl Pages {
 
     /// Begins to gather the orders of some instruments; what was begun before is dropped.
     pub(crate) fn gather(&mut self, instruments: impl Iterator<Item = u16>) {
-        let mut gathering = Gathering::new(instruments);
+        self.begin_gathering(Gathering::new(instruments));
+    }
+
+    fn begin_gathering(&mut self, mut gathering: Gathering) {
         for one in &self.table {
             gathering.note(one.instrument, one.order_id);
         }
@@ -802,6 +806,10 @@ impl Pages {
         let Some(mut gathering) = self.gathering.take() else {
             return true;
         };
+        if gathering.is_stale(self.live) {
+            self.begin_gathering(gathering.again());
+            return false;
+        }
         let mut left = pages;
         // Pages without orders cost next to nothing.
         let until = (gathering.next + pages * 64).min(self.pages.len());

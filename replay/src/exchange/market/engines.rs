@@ -67,7 +67,7 @@ mod tests {
                 for _ in 0..weight / 1_000 {
                     let number = engines.new_order(at, &mut random);
                     assert!(number > last[at]);
-                    assert!(last[at] == 0 || (number - last[at]) % 4 == 0);
+                    assert!(last[at] == 0 || (number - last[at]).is_multiple_of(4));
                     last[at] = number;
                     highest = highest.max(number);
                 }
