@@ -1,8 +1,8 @@
 //! What a message costs from a file in memory: walked, decoded, into books, with changes told.
 //!
 //! All ways take turns, round by round, so that a slow phase of the machine falls on all of them; what is compared
-//! are minima and ratios of one run.  Each way runs on a pinned thread of its own, on memory that its first,
-//! uncounted round has touched.  After every round the books are compared: what isn't right has no time.
+//! are minima and ratios of one run.  Each way runs on a pinned thread of its own, on memory that was made for the
+//! height of live orders and that its first, uncounted round has touched.  After every round the books are compared: what isn't right has no time.
 //!
 //! Not here: input from a disk or a network.
 
@@ -13,18 +13,17 @@ use std::thread;
 use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
+use tickcast_book as book;
 use tickcast_book::link::{self, Item, LEVELS, Publisher, Subscription, WhenFull};
-use tickcast_book::{Market, NoUpdates, UpdateKind, UpdateSink};
-use tickcast_codecs::event::{Event, Header, Normalizer as _, Origin, Sink};
-use tickcast_codecs::protocol::{Normalizer, Protocol};
-use tickcast_codecs::types::{Level, Side};
-use tickcast_codecs::{SessionId, binaryfile};
+use tickcast_book::{BestChange, NoUpdates, Update, UpdateKind, UpdateSink};
+use tickcast_codecs::event::{Event, Header, Normalizer as _, OrderEvent, Origin, Sink};
+use tickcast_codecs::prefetch::prefetch_at;
+use tickcast_codecs::protocol::Protocol;
+use tickcast_codecs::{binaryfile, itch50};
 use tickcast_feed::limits::RING_SLOTS;
-use tickcast_feed::shard::Observer;
 use tickcast_feed::{Shard, ShardConfig, Share};
 
 use crate::books::Books;
-use crate::machine;
 use crate::stamps::ns;
 use crate::threads::{Cores, pin};
 use crate::{Failed, Step};
@@ -34,6 +33,9 @@ const INSTRUMENTS: usize = 65_536;
 
 /// Messages between two looks at how many orders live.
 const LOOK_EVERY: usize = 1 << 14;
+
+/// How far ahead the decoder asks for the file's bytes, as a channel does.
+const AHEAD_BYTES: usize = 3_072;
 
 /// How to measure.
 #[derive(Debug, Clone)]
@@ -52,9 +54,9 @@ pub struct FileConfig {
 pub enum Way {
     /// Length, type byte, next: the reference.
     Walk,
-    /// Every message to normalized events, which are counted.
+    /// Every message to normalized records and events, all of whose fields are looked at.
     Decode,
-    /// Decoded into books; changes of a best price are counted.
+    /// Decoded into books; changes of a best price are told and counted.
     Book,
     /// The same, with the changes of some instruments into one ring that another thread reads.
     Watched,
@@ -141,29 +143,57 @@ pub struct WayResult {
     pub updates: u64,
 }
 
-/// Memory that one market of all instruments took.
+/// Memory that one market of all instruments took when most orders lived.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Memory {
-    /// Live orders at the height.
+    /// Live orders then.
     pub orders_max: u64,
-    /// By how much the memory in use grew while the books were built; `None` = the system doesn't say.
-    pub grown_bytes: Option<u64>,
+    /// Bytes of their slots, and of what leads to them.
+    pub order_bytes: u64,
+    /// Levels then.
+    pub levels: u64,
+    /// Bytes of the levels.
+    pub level_bytes: u64,
 }
 
 impl Memory {
-    /// Bytes a live order at the height, with everything that belongs to the books.
+    /// Bytes a live order, with its level's part.
     #[must_use]
     pub fn bytes_per_order(&self) -> Option<f64> {
-        let grown = self.grown_bytes? as f64;
-        (self.orders_max > 0).then(|| grown / self.orders_max as f64)
+        let bytes = (self.order_bytes + self.level_bytes) as f64;
+        (self.orders_max > 0).then(|| bytes / self.orders_max as f64)
+    }
+
+    fn of(books: book::Memory) -> Self {
+        Self {
+            orders_max: books.orders as u64,
+            order_bytes: books.order_bytes as u64,
+            levels: books.levels as u64,
+            level_bytes: books.level_bytes as u64,
+        }
     }
 }
 
-/// Counts what is decoded, so that nothing of it is optimised away.
+/// Looks at each field of what is decoded, so that nothing of it is optimised away.
 #[derive(Debug, Default)]
 struct Tally(u64);
 
 impl Sink for Tally {
+    #[inline(always)]
+    fn order(&mut self, order: &OrderEvent) {
+        let small = u64::from(order.size)
+            ^ (u64::from(order.instrument_id) << 32)
+            ^ (order.kind as u64)
+            ^ ((order.side as u64) << 8)
+            ^ (u64::from(order.printable) << 16)
+            ^ (u64::from(order.conditions) << 24);
+        self.0 = self
+            .0
+            .wrapping_add(order.sequence ^ order.ts_event ^ order.ts_recv)
+            .wrapping_add(order.order_id ^ order.other_id ^ order.px.0.cast_unsigned())
+            .wrapping_add(small);
+    }
+
     #[inline]
     fn event(&mut self, header: &Header, event: &Event) {
         black_box(event);
@@ -171,46 +201,36 @@ impl Sink for Tally {
     }
 }
 
-/// Best price and shares of both sides.
-type Best = [Option<Level>; 2];
-
-/// Notices changes of a best price.
-struct Ticks {
-    best: Box<[Best]>,
+/// Counts changes of a best price on their way to a sink, which gets everything.
+#[derive(Debug)]
+struct Ticks<U> {
+    inner: U,
     changes: u64,
 }
 
-impl Ticks {
-    fn new() -> Self {
-        Self {
-            best: vec![Best::default(); INSTRUMENTS].into_boxed_slice(),
-            changes: 0,
-        }
-    }
-
-    fn reset(&mut self) {
-        self.best.fill(Best::default());
-        self.changes = 0;
+impl<U> Ticks<U> {
+    fn new(inner: U) -> Self {
+        Self { inner, changes: 0 }
     }
 }
 
-impl Observer for Ticks {
+impl<U: UpdateSink> UpdateSink for Ticks<U> {
     #[inline]
-    fn book_changed(&mut self, market: &Market, _session: SessionId, header: &Header) {
-        let book = market.book(header.instrument_id);
-        let Some(known) = self.best.get_mut((header.instrument_id & 0xffff) as usize) else {
-            return;
-        };
-        let mut changed = false;
-        for (known, side) in known.iter_mut().zip([Side::Bid, Side::Ask]) {
-            let best = book.best(side);
-            let of = |level: &Option<Level>| level.map(|level| (level.px, level.size));
-            if of(known) != of(&best) {
-                *known = best;
-                changed = true;
-            }
-        }
-        self.changes += u64::from(changed);
+    fn update(&mut self, update: &Update) {
+        self.inner.update(update);
+    }
+
+    #[inline]
+    fn wants(&self, instrument_id: u32) -> bool {
+        self.inner.wants(instrument_id)
+    }
+
+    #[inline]
+    fn best(&mut self, change: &BestChange) {
+        // Whole, as for somebody who takes it.
+        black_box(change);
+        self.changes += 1;
+        self.inner.best(change);
     }
 }
 
@@ -223,7 +243,7 @@ struct Outcome {
 
 /// A shard that reads the file again and again: the start of messages clears its books, not their memory.
 struct Reader<U> {
-    shard: Shard<U, Ticks>,
+    shard: Shard<Ticks<U>>,
 }
 
 impl<U: UpdateSink> Reader<U> {
@@ -231,8 +251,15 @@ impl<U: UpdateSink> Reader<U> {
         let mut config = ShardConfig::recording(Protocol::BinaryFileItch50, 0, "XNAS");
         config.share = share;
         Self {
-            shard: Shard::new(&config, updates, Ticks::new(), 0),
+            shard: Shard::new(&config, Ticks::new(updates), (), 0),
         }
+    }
+
+    /// With the memory of so many live orders, touched.
+    fn with_room(share: Share, updates: U, room: Room) -> Self {
+        let mut reader = Self::new(share, updates);
+        reader.shard.reserve(room.orders, room.instruments);
+        reader
     }
 
     /// Takes the first message, which empties the books; gives the others.
@@ -245,33 +272,37 @@ impl<U: UpdateSink> Reader<U> {
             ));
         };
         self.take(first)?;
-        self.shard.observer_mut().reset();
+        self.shard.updates_mut().changes = 0;
         Ok(messages.rest())
     }
 
-    #[inline]
     fn take(&mut self, message: &[u8]) -> Result<(), Failed> {
         let taken = self.shard.handle_file_message(message);
         taken.map_err(|error| Failed::new(format!("a message is malformed: {error}")))
     }
 
-    fn run(&mut self, rest: &[u8]) -> Result<(), Failed> {
-        for message in binaryfile::Messages::new(rest) {
-            self.take(message.map_err(|error| Failed::new(error.to_string()))?)?;
-        }
-        Ok(())
+    fn run(&mut self, rest: &[u8]) {
+        self.shard.handle_file(rest);
     }
 
-    /// The same, and tells the most orders that lived at once.
-    fn run_watching_orders(&mut self, rest: &[u8]) -> Result<u64, Failed> {
-        let mut most = 0;
-        for (number, message) in binaryfile::Messages::new(rest).enumerate() {
+    /// The same, and tells the memory when most orders lived.
+    fn run_watching_orders(&mut self, rest: &[u8]) -> Result<Memory, Failed> {
+        let mut most = Memory::default();
+        for (number, message) in (1..).zip(binaryfile::Messages::new(rest)) {
             self.take(message.map_err(|error| Failed::new(error.to_string()))?)?;
             if number % LOOK_EVERY == 0 {
-                most = most.max(self.shard.market().order_count());
+                self.look_at_memory(&mut most);
             }
         }
-        Ok(most.max(self.shard.market().order_count()) as u64)
+        self.look_at_memory(&mut most);
+        Ok(most)
+    }
+
+    fn look_at_memory(&self, most: &mut Memory) {
+        let market = self.shard.market();
+        if market.order_count() as u64 > most.orders_max {
+            *most = Memory::of(market.memory());
+        }
     }
 
     /// Whether all went well, and what the books are.
@@ -290,7 +321,7 @@ impl<U: UpdateSink> Reader<U> {
         }
         Ok(Outcome {
             books: Books::of(self.shard.market()),
-            best_changes: self.shard.observer().changes,
+            best_changes: self.shard.updates().changes,
         })
     }
 }
@@ -309,6 +340,13 @@ fn is_fault(name: &str) -> bool {
     )
 }
 
+/// What is made room for beforehand.
+#[derive(Debug, Clone, Copy)]
+struct Room {
+    orders: usize,
+    instruments: usize,
+}
+
 /// A market whose changes go to a ring.
 struct Told {
     reader: Reader<Publisher>,
@@ -316,14 +354,14 @@ struct Told {
 }
 
 impl Told {
-    fn new(watched: impl Iterator<Item = u32>) -> Self {
+    fn new(watched: impl Iterator<Item = u32>, room: Room) -> Self {
         // A file waits for its reader: otherwise what is measured is how fast updates are lost.
         let (publisher, subscription) = link::link(RING_SLOTS, WhenFull::Wait);
         for instrument_id in watched {
             subscription.set_interest(instrument_id, LEVELS);
         }
         Self {
-            reader: Reader::new(Share::WHOLE, publisher),
+            reader: Reader::with_room(Share::WHOLE, publisher, room),
             subscription,
         }
     }
@@ -371,15 +409,26 @@ fn walk(bytes: &[u8]) -> (u64, u64) {
     (messages, types)
 }
 
+/// As a channel decodes a file, without a book.
 fn decode(bytes: &[u8]) -> Result<u64, Failed> {
-    let mut normalizer = Normalizer::new(Protocol::BinaryFileItch50, 0);
+    let mut normalizer = itch50::Normalizer::new(0);
     let mut tally = Tally::default();
-    for (sequence, message) in (1..).zip(binaryfile::Messages::new(bytes)) {
-        let message = message.map_err(|error| Failed::new(error.to_string()))?;
+    let (mut at, mut sequence) = (0, 0);
+    while let Some((length, rest)) = bytes.get(at..).and_then(<[u8]>::split_first_chunk::<2>)
+        && let Some(message) = rest.get(..usize::from(u16::from_be_bytes(*length)))
+        && !message.is_empty()
+    {
+        prefetch_at(bytes, at + AHEAD_BYTES);
+        at += 2 + message.len();
+        sequence += 1;
         let origin = Origin {
             sequence,
             ts_recv: 0,
         };
+        if let Some(order) = normalizer.order_event(message, origin) {
+            tally.order(&order);
+            continue;
+        }
         let decoded = normalizer.message(message, origin, &mut tally);
         decoded.map_err(|error| Failed::new(format!("message {sequence}: {error}")))?;
     }
@@ -440,7 +489,7 @@ impl Bench<'_> {
                 pinned(cores, || {
                     let rest = reader.begin(bytes)?;
                     let started = Instant::now();
-                    reader.run(rest)?;
+                    reader.run(rest);
                     let round = Round::of(started);
                     Ok(round.with(reader.outcome()?, 0))
                 })
@@ -504,8 +553,8 @@ fn told(told: &mut Told, bytes: &[u8], cores: &Cores) -> Result<Round, Failed> {
             let _ = pin(cores.seat(0));
             let rest = reader.begin(bytes)?;
             let started = Instant::now();
-            reader.run(rest)?;
-            reader.shard.updates_mut().flush();
+            reader.run(rest);
+            reader.shard.updates_mut().inner.flush();
             let round = Round::of(started);
             Ok((round, reader.outcome()?))
         });
@@ -531,7 +580,7 @@ fn two(shards: &mut [Reader<NoUpdates>; 2], bytes: &[u8], cores: &Cores) -> Resu
                     barrier.wait();
                     let rest = begun?;
                     let started = Instant::now();
-                    reader.run(rest)?;
+                    reader.run(rest);
                     let ended = Instant::now();
                     Ok((started, ended, reader.outcome()?))
                 })
@@ -580,7 +629,7 @@ pub fn run(
     if messages == 0 {
         return Err(Failed::new("it has no messages"));
     }
-    let steps = (Way::ALL.len() * (config.rounds + 1)) as u64;
+    let steps = (Way::ALL.len() * (config.rounds + 1) + 1) as u64;
     let mut step = 0;
     let mut tell = |what: &str| {
         progress(Step {
@@ -591,28 +640,33 @@ pub fn run(
         step += 1;
     };
     let watched = busiest(bytes, config.watched);
-    let before = machine::resident_bytes();
-    let mut book = Reader::new(Share::WHOLE, NoUpdates);
     tell("books are built for the first time");
-    let (expected, orders_max) = pinned(&config.cores, || {
+    let (expected, memory, (instruments, highest)) = pinned(&config.cores, || {
+        let mut book = Reader::new(Share::WHOLE, NoUpdates);
         let rest = book.begin(bytes)?;
-        let orders_max = book.run_watching_orders(rest)?;
-        Ok((book.outcome()?, orders_max))
+        let memory = book.run_watching_orders(rest)?;
+        let market = book.shard.market();
+        let instruments = market.instruments().count() as u64;
+        let highest = market.instruments().map(|(id, _)| id).last().unwrap_or(0);
+        Ok((book.outcome()?, memory, (instruments, highest)))
     })?;
-    let memory = Memory {
-        orders_max,
-        grown_bytes: before
-            .zip(machine::resident_bytes())
-            .map(|(before, after)| after.saturating_sub(before)),
+    let room = Room {
+        orders: usize::try_from(memory.orders_max).unwrap_or(usize::MAX),
+        instruments: highest as usize + 1,
     };
-    let instruments = book.shard.market().instruments().count() as u64;
-    let shard = |index| Reader::new(Share { index, of: 2 }, NoUpdates);
+    let shard = |index| {
+        let room = Room {
+            orders: room.orders / 2,
+            ..room
+        };
+        Reader::with_room(Share { index, of: 2 }, NoUpdates, room)
+    };
     let mut bench = Bench {
         bytes,
         cores: &config.cores,
-        book,
-        watched: Told::new(watched.iter().copied()),
-        watched_all: Told::new(1..=u32::from(u16::MAX)),
+        book: Reader::with_room(Share::WHOLE, NoUpdates, room),
+        watched: Told::new(watched.iter().copied(), room),
+        watched_all: Told::new(1..=u32::from(u16::MAX), room),
         shards: [shard(0), shard(1)],
     };
     let mut rounds = Way::ALL.map(|way| (way, Vec::with_capacity(config.rounds), 0));
@@ -622,10 +676,6 @@ pub fn run(
                 0 => "warming up".to_owned(),
                 number => format!("round {number} of {}", config.rounds),
             };
-            if number == 0 && *way == Way::Book {
-                // Its memory was touched when the books were built for the first time.
-                continue;
-            }
             tell(&words);
             let round = bench.round(*way)?;
             check(*way, round.outcome, expected)?;
@@ -708,8 +758,15 @@ fn results(rounds: &[(Way, Vec<f64>, u64)]) -> Vec<WayResult> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
+    use tickcast_book::Market;
+    use tickcast_codecs::SessionId;
+    use tickcast_codecs::types::{Level, Side};
+    use tickcast_feed::shard::Observer;
+
     use super::*;
+    use crate::generate::Generate;
 
     #[test]
     fn a_walk_ends_at_the_end_of_session_and_at_a_cut() {
@@ -733,6 +790,83 @@ mod tests {
         }
         assert_eq!(busiest(&file, 2), [3, 2]);
         assert_eq!(busiest(&file, 9), [3, 2, 1]);
+    }
+
+    type Best = [Option<Level>; 2];
+
+    /// Looks both best levels up after each message that a book accepted.
+    struct LookedUp {
+        best: Vec<Best>,
+        changes: u64,
+    }
+
+    impl Observer for LookedUp {
+        fn book_changed(&mut self, market: &Market, _: SessionId, header: &Header) {
+            let book = market.book(header.instrument_id);
+            let best = [Side::Bid, Side::Ask].map(|side| book.best(side));
+            let of = |best: &Best| best.map(|level| level.map(|level| (level.px, level.size)));
+            let known = &mut self.best[header.instrument_id as usize];
+            self.changes += u64::from(of(known) != of(&best));
+            *known = best;
+        }
+    }
+
+    fn generated() -> Vec<u8> {
+        let generate = Generate {
+            seed: 7,
+            messages: 40_000,
+            instruments: 40,
+        };
+        generate.run(&|_| {}).file
+    }
+
+    #[test]
+    fn as_many_best_prices_are_told_as_change_in_the_books() {
+        let file = generated();
+        let config = ShardConfig::recording(Protocol::BinaryFileItch50, 0, "XNAS");
+        let looked_up = LookedUp {
+            best: vec![Best::default(); INSTRUMENTS],
+            changes: 0,
+        };
+        let mut shard = Shard::new(&config, NoUpdates, looked_up, 0);
+        for message in binaryfile::Messages::new(&file) {
+            shard.handle_file_message(message.unwrap()).unwrap();
+        }
+        let expected = Outcome {
+            books: Books::of(shard.market()),
+            best_changes: shard.observer().changes,
+        };
+        assert!(expected.best_changes > 5_000, "{expected:?}");
+
+        fn outcome<U: UpdateSink>(reader: &mut Reader<U>, file: &[u8]) -> Outcome {
+            let rest = reader.begin(file).unwrap();
+            reader.run(rest);
+            reader.outcome().unwrap()
+        }
+        let mut unwatched = Reader::new(Share::WHOLE, NoUpdates);
+        let mut watched = Reader::new(Share::WHOLE, Vec::new());
+        for _ in 0..2 {
+            assert_eq!(outcome(&mut unwatched, &file), expected);
+            assert_eq!(outcome(&mut watched, &file), expected);
+        }
+        assert!(!watched.shard.updates().inner.is_empty());
+        let shards = [0, 1].map(|index| {
+            let mut reader = Reader::new(Share { index, of: 2 }, NoUpdates);
+            outcome(&mut reader, &file).best_changes
+        });
+        assert_eq!(shards.iter().sum::<u64>(), expected.best_changes);
+    }
+
+    #[test]
+    fn every_message_is_decoded_and_a_malformed_one_is_named() {
+        let mut file = generated();
+        let sum = decode(&file).unwrap();
+        assert_eq!(decode(&file).unwrap(), sum);
+        // The type of the second message, a definition, becomes one that there isn't.
+        let second = 2 + usize::from(u16::from_be_bytes([file[0], file[1]])) + 2;
+        file[second] = b'z';
+        let error = decode(&file).unwrap_err().to_string();
+        assert!(error.starts_with("message 2: "), "{error}");
     }
 
     #[test]

@@ -122,18 +122,6 @@ fn kilobytes(path: &str, name: &str) -> Option<u64> {
     Some(value.strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1_024)
 }
 
-/// The memory that this process has in use.
-#[must_use]
-pub fn resident_bytes() -> Option<u64> {
-    kilobytes("/proc/self/status", "VmRSS")
-}
-
-/// The most memory that this process had in use.
-#[must_use]
-pub fn resident_bytes_max() -> Option<u64> {
-    kilobytes("/proc/self/status", "VmHWM")
-}
-
 /// The memory that programs can have without paging.
 #[must_use]
 pub fn available_bytes() -> Option<u64> {

@@ -414,7 +414,7 @@ fn results(min: f64, median: f64, rate: f64) -> Value {
             "source": "day", "messages": 100, "bytes": 3_300, "instruments": 1, "rounds": 2, "watched": 100,
             "pinned": ["", ""], "ways": [way("walk", 9.0, 9.0), way("book", min, median)],
             "two_shards_speedup": 1.0, "books": { "hash": 1, "orders": 1, "levels": 1 }, "best_changes": 1,
-            "memory": { "orders_max": 10, "grown_bytes": 1_000 },
+            "memory": { "orders_max": 10, "order_bytes": 900, "levels": 2, "level_bytes": 100 },
         },
         "wire": [{
             "to": "book", "asked": "max", "rate": rate, "seconds": 1.0, "messages": 10, "packets": 1, "lost": 0,

@@ -156,7 +156,9 @@ pub(super) fn file(result: &FileResult) -> String {
     }
     if let Some(bytes) = result.memory.bytes_per_order() {
         text.push_str(&format!(
-            "{bytes:>14.0} bytes of memory a live order at the height, levels and all\n"
+            "{bytes:>14.0} bytes a live order at the height: {} of orders, {} of levels\n",
+            thousands(result.memory.order_bytes as f64),
+            thousands(result.memory.level_bytes as f64),
         ));
     }
     text.push_str(&format!(
