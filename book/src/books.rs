@@ -46,15 +46,6 @@ pub struct Reduced {
     pub touched: Touched,
 }
 
-/// An order was replaced.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Replaced {
-    /// The old order, of which nothing remains.
-    pub old: Reduced,
-    /// The new order's level, or why there is no new order.
-    pub new: Result<Touched, Fault>,
-}
-
 /// An order was modified.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Modified {
@@ -231,34 +222,6 @@ impl OrderBooks {
     pub fn delete(&mut self, instrument_id: u32, order_id: u64) -> Result<Reduced, Fault> {
         let at = self.find(instrument_id, order_id)?;
         Ok(self.take_out(instrument_id, at))
-    }
-
-    /// Removes an order, and adds another on the same side, which joins the end of its level's queue.
-    ///
-    /// If the new order can't be added (see [`add`](Self::add)), the old one is gone all the same: that much
-    /// of the message is certain.  The new id may be that of the old order.
-    ///
-    /// # Errors
-    ///
-    /// `UnknownOrder`, `OtherInstrument`: nothing changed.
-    #[inline]
-    pub fn replace(
-        &mut self,
-        instrument_id: u32,
-        order_id: u64,
-        new_order_id: u64,
-        px: Price,
-        size: u32,
-    ) -> Result<Replaced, Fault> {
-        let old = self.delete(instrument_id, order_id)?;
-        let order = Order {
-            order_id: new_order_id,
-            side: old.order.side,
-            px,
-            size,
-        };
-        let new = self.add(instrument_id, order);
-        Ok(Replaced { old, new })
     }
 
     /// Sets an order's price and size; size 0 removes it.
