@@ -210,7 +210,8 @@ impl BookSide {
         self.better(key)
     }
 
-    fn top_len(&self) -> usize {
+    /// Levels of the top.
+    pub(crate) fn top_len(&self) -> usize {
         self.better(NONE)
     }
 
@@ -559,12 +560,16 @@ impl BookSide {
 
     /// The level so many places behind the best.
     pub(crate) fn level(&self, side: Side, rank: usize) -> Option<Level> {
-        let top = self.top_len();
+        self.level_behind(side, self.top_len(), rank)
+    }
+
+    /// The same, of a side whose top has so many levels.
+    #[inline]
+    pub(crate) fn level_behind(&self, side: Side, top: usize, rank: usize) -> Option<Level> {
         if rank < top {
             return Some(self.level_of_top(side, rank));
         }
-        let from_last = rank - top;
-        let deep = self.deep.iter().rev().nth(from_last)?;
+        let deep = self.deep.iter().rev().nth(rank - top)?;
         Some(deep.sum.level(deep_px(side, deep.key)))
     }
 

@@ -594,6 +594,7 @@ enum LevelsOf<'a> {
     Paged {
         side: Side,
         levels: &'a BookSide,
+        top: usize,
         ranks: core::ops::Range<usize>,
     },
     Linked(&'a Ladder, core::iter::Rev<core::slice::Iter<'a, Rung>>),
@@ -608,8 +609,9 @@ impl Iterator for Levels<'_> {
             LevelsOf::Paged {
                 side,
                 levels,
+                top,
                 ranks,
-            } => levels.level(*side, ranks.next()?),
+            } => levels.level_behind(*side, *top, ranks.next()?),
             LevelsOf::Linked(ladder, rungs) => rungs.next().map(|rung| ladder.level_of(rung)),
         }
     }
@@ -661,6 +663,7 @@ impl<'a> Book<'a> {
                 LevelsOf::Paged {
                     side,
                     levels,
+                    top: levels.top_len(),
                     ranks: 0..levels.len(),
                 }
             }

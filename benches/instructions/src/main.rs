@@ -13,7 +13,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use tickcast_book::link::{LEVELS, ORDERS, WhenFull, link};
-use tickcast_book::{BookKind, Limits, Market, Mic, NoUpdates, Update, UpdateSink};
+use tickcast_book::{Limits, Market, Mic, NoUpdates, Update, UpdateSink};
 use tickcast_codecs::SessionId;
 use tickcast_codecs::binaryfile;
 use tickcast_codecs::event::{Event, Header, Normalizer as _, Origin, Sink};
@@ -353,13 +353,15 @@ impl UpdateSink for Told {
     }
 }
 
-/// All orders of each book; counted by order.
+/// All orders of each book, gathered together as a shard does it; counted by order.
 fn snapshot_orders(input: &'static Input) -> Work {
-    let (market, _) = input.market();
+    let (mut market, _) = input.market();
     let instruments: Vec<u32> = market.instruments().map(|(id, _)| id).collect();
     Work::new(market.order_count(), move || {
+        market.gather(&instruments);
+        while !market.continue_gathering() {}
         for &instrument_id in &instruments {
-            market.snapshot(instrument_id, BookKind::ByOrder, &mut Told);
+            market.snapshot_gathered(instrument_id, &mut Told);
         }
     })
 }
