@@ -4,7 +4,7 @@ use std::hash::Hasher;
 
 use rustc_hash::FxHasher;
 use serde::{Deserialize, Serialize};
-use tickcast_book::Market;
+use tickcast_book::{Market, Order};
 use tickcast_codecs::types::Side;
 
 /// What a market holds.
@@ -23,6 +23,7 @@ impl Books {
     #[must_use]
     pub fn of(market: &Market) -> Self {
         let mut books = Self::default();
+        let mut orders = market.orders().peekable();
         for (instrument_id, _) in market.instruments() {
             let book = market.book(instrument_id);
             if book.is_empty() {
@@ -38,7 +39,8 @@ impl Books {
                     books.levels += 1;
                 }
                 hasher.write_u8(0);
-                for order in book.orders(side) {
+                let of_side = |one: &(u32, Order)| one.0 == instrument_id && one.1.side == side;
+                while let Some((_, order)) = orders.next_if(of_side) {
                     hasher.write_u64(order.order_id);
                     hasher.write_u32(order.size);
                     books.orders += 1;

@@ -490,6 +490,18 @@ impl ChannelBooks {
         self.pages.clear();
     }
 
+    /// All orders of all books: by instrument, bids before asks, the best level first, in queue order.
+    pub(crate) fn orders(&self) -> impl Iterator<Item = (u16, Order)> {
+        let mut orders = self.pages.orders();
+        orders.sort_unstable_by_key(|(instrument, rank, order)| {
+            let key = book_side::deep_key(order.side, order.px);
+            (*instrument, order.side, core::cmp::Reverse(key), *rank)
+        });
+        orders
+            .into_iter()
+            .map(|(instrument, _, order)| (instrument, order))
+    }
+
     /// See [`Pages::gather`].
     pub(crate) fn gather(&mut self, instrument_ids: &[u32]) {
         self.pages

@@ -290,6 +290,15 @@ impl Market {
         &self.counters
     }
 
+    /// All orders of all books, each with its instrument: by instrument, bids before asks, the best level first, in
+    /// queue order.  One look at every order: for who wants them of many books, [`Book::orders`] is the dearer way.
+    pub fn orders(&self) -> impl Iterator<Item = (u32, Order)> {
+        let channel = u32::from(self.channel) << 16;
+        self.orders
+            .orders()
+            .map(move |(number, order)| (channel | u32::from(number), order))
+    }
+
     /// What the by-order books take.
     #[must_use]
     pub fn memory(&self) -> Memory {

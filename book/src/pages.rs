@@ -742,6 +742,27 @@ impl Pages {
         orders
     }
 
+    /// All orders, each with its instrument and its place in its level's queue, in no order.
+    pub(crate) fn orders(&self) -> Vec<(u16, Rank, Order)> {
+        let mut orders = Vec::with_capacity(self.live);
+        let mut place = self.oldest;
+        while let Some(page) = self.pages.get(place as usize) {
+            self.each_of_page(place, |order_id, number, slot| {
+                let rank = Rank { number, late: 0 };
+                orders.push((slot.instrument, rank, slot.resting().order(order_id)));
+            });
+            place = page.newer;
+        }
+        for one in &self.table {
+            orders.push((
+                one.instrument,
+                one.rank(),
+                one.resting().order(one.order_id),
+            ));
+        }
+        orders
+    }
+
     /// Removes all orders of an instrument.  Looks at every page.
     pub(crate) fn remove_instrument(&mut self, instrument: u16) {
         let mut place = self.oldest;
