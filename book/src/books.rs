@@ -349,7 +349,8 @@ pub(crate) fn check_new(order: Order) -> Result<(), Fault> {
     }
 }
 
-fn not_stored(why: NotStored, order_id: u64) -> Fault {
+#[cold]
+pub(crate) fn not_stored(why: NotStored, order_id: u64) -> Fault {
     match why {
         NotStored::Duplicate { owner } => Fault::DuplicateOrder { order_id, owner },
         NotStored::Full => Fault::OrdersFull { order_id },

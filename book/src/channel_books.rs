@@ -13,11 +13,11 @@ use tickcast_codecs::prefetch::prefetch;
 use tickcast_codecs::types::{Price, Side};
 
 use crate::book_side::{self, BookSide, Changed, Full};
-use crate::books::{Book, check_new, local};
+use crate::books::{Book, check_new, local, not_stored};
 use crate::error::Fault;
 use crate::level::{Level, Order};
 use crate::limits::{INSTRUMENTS_MAX, Limits};
-use crate::pages::{At, NotStored, Pages, Resting, Slot, SlotIndex};
+use crate::pages::{At, Pages, Resting, Slot, SlotIndex};
 
 /// An order lost shares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -562,14 +562,6 @@ impl ChannelBooks {
             taken: size,
             changed,
         }
-    }
-}
-
-#[cold]
-fn not_stored(why: NotStored, order_id: u64) -> Fault {
-    match why {
-        NotStored::Duplicate { owner } => Fault::DuplicateOrder { order_id, owner },
-        NotStored::Full => Fault::OrdersFull { order_id },
     }
 }
 

@@ -72,7 +72,7 @@ pub(crate) struct OrderStore {
 /// are mixed (the finalizer of SplitMix64, of which every output bit depends on every input bit).
 /// No secret goes in: the same input gives the same run.
 #[inline]
-const fn hash(order_id: u64) -> u64 {
+pub(crate) const fn hash(order_id: u64) -> u64 {
     let id = (order_id ^ (order_id >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let id = (id ^ (id >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     id ^ (id >> 31)

@@ -28,6 +28,7 @@ use crate::book_side;
 use crate::gathering::Gathering;
 use crate::level::Order;
 use crate::limits::{DENSE_ORDERS, PAGES_MIN, SLOTS_PER_ORDER};
+use crate::orders::{NotStored, hash};
 
 /// Slots of a page: 16 KiB.
 pub(crate) const PAGE_SLOTS: usize = 1 << PAGE_BITS;
@@ -153,27 +154,6 @@ pub(crate) struct Pages {
     dense: bool,
     /// Changes when a directory's entry does: until then what was found by one holds.
     epoch: u32,
-}
-
-/// The bits are mixed, for venues count in strides: the finalizer of SplitMix64, of which every output bit
-/// depends on every input bit.  No secret goes in: the same input gives the same run.
-#[inline]
-const fn hash(order_id: u64) -> u64 {
-    let id = (order_id ^ (order_id >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let id = (id ^ (id >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    id ^ (id >> 31)
-}
-
-/// Why an order can't be stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum NotStored {
-    /// The id is live.
-    Duplicate {
-        /// The number of the instrument that it belongs to.
-        owner: u16,
-    },
-    /// `orders_max` orders are live.
-    Full,
 }
 
 impl Pages {
@@ -725,42 +705,38 @@ impl Pages {
     /// for many instruments, or on a thread that must not stay away, there is [`gather`](Self::gather).
     pub(crate) fn orders_of(&self, instrument: u16) -> Vec<(Rank, Order)> {
         let mut orders = Vec::new();
-        let mut place = self.oldest;
-        while let Some(page) = self.pages.get(place as usize) {
-            self.each_of_page(place, |order_id, number, slot| {
-                if slot.instrument == instrument {
-                    orders.push((Rank { number, late: 0 }, slot.resting().order(order_id)));
-                }
-            });
-            place = page.newer;
-        }
-        for one in &self.table {
-            if one.instrument == instrument {
-                orders.push((one.rank(), one.resting().order(one.order_id)));
+        self.each(|owner, rank, order| {
+            if owner == instrument {
+                orders.push((rank, order));
             }
-        }
+        });
         orders
     }
 
     /// All orders, each with its instrument and its place in its level's queue, in no order.
     pub(crate) fn orders(&self) -> Vec<(u16, Rank, Order)> {
         let mut orders = Vec::with_capacity(self.live);
+        self.each(|owner, rank, order| orders.push((owner, rank, order)));
+        orders
+    }
+
+    /// Instrument, place in the queue and order of each that lives.
+    fn each(&self, mut each: impl FnMut(u16, Rank, Order)) {
         let mut place = self.oldest;
         while let Some(page) = self.pages.get(place as usize) {
             self.each_of_page(place, |order_id, number, slot| {
                 let rank = Rank { number, late: 0 };
-                orders.push((slot.instrument, rank, slot.resting().order(order_id)));
+                each(slot.instrument, rank, slot.resting().order(order_id));
             });
             place = page.newer;
         }
         for one in &self.table {
-            orders.push((
+            each(
                 one.instrument,
                 one.rank(),
                 one.resting().order(one.order_id),
-            ));
+            );
         }
-        orders
     }
 
     /// Removes all orders of an instrument.  Looks at every page.
